@@ -1,0 +1,100 @@
+/**
+ * The kinds of artifact that Overtone's own stages exchange. A user's package may add its own with `folderKind` or
+ * `Dataset`.
+ */
+import { createReadStream } from "node:fs"
+import { open } from "node:fs/promises"
+import { join } from "node:path"
+import { createInterface } from "node:readline"
+import { Effect, Schema, SchemaIssue } from "effect"
+import { folderKind, type Kind } from "./Kind.ts"
+
+/** A generative language model as a Hugging Face folder: config, safetensors, tokenizer, chat template. */
+export const Policy = folderKind("policy")
+/** A sentence encoder as a Hugging Face folder, with `thresholds.json` where it was calibrated. */
+export const Encoder = folderKind("encoder")
+/** A sentence-pair classifier as a Hugging Face folder. */
+export const Classifier = folderKind("classifier")
+/** A folder of named JSON files, for people and for later stages. */
+export const Report = folderKind("report")
+
+export class DatasetUnreadable extends Schema.TaggedError<DatasetUnreadable>()("DatasetUnreadable", {
+  file: Schema.String,
+  line: Schema.Int,
+  detail: Schema.String
+}) {
+  override get message() {
+    return `${this.file}:${this.line}: ${this.detail}`
+  }
+}
+
+export interface DatasetReader<Row> {
+  readonly dir: string
+  /** All rows, in order, each decoded by the dataset's row schema. */
+  readonly rows: Effect.Effect<ReadonlyArray<Row>, DatasetUnreadable>
+}
+
+export interface DatasetWriter<Row> {
+  readonly dir: string
+  /** Writes all rows at once; byte-identical for equal rows. */
+  readonly write: (rows: Iterable<Row>) => Effect.Effect<void>
+}
+
+const rowsFile = "rows.jsonl"
+
+/** Rows of one schema, one JSON object a line in `rows.jsonl`. The name is part of the type: `dataset<triplet>`. */
+export const Dataset = <const Name extends string, Row>(
+  name: Name,
+  row: Schema.Codec<Row, unknown>
+): Kind<`dataset<${Name}>`, DatasetReader<Row>, DatasetWriter<Row>> => {
+  const decode = Schema.decodeUnknownResult(Schema.fromJsonString(row), { errors: "all" })
+  const encode = Schema.encodeSync(row)
+  return {
+    name: `dataset<${name}>`,
+    read: (dir) => ({
+      dir,
+      rows: Effect.tryPromise({
+        try: async () => {
+          const file = join(dir, rowsFile)
+          const rows: Array<Row> = []
+          let line = 0
+          for await (const text of createInterface({ input: createReadStream(file, "utf8"), crlfDelay: Infinity })) {
+            line++
+            const result = decode(text)
+            if (result._tag === "Failure") {
+              const issues = SchemaIssue.makeFormatterStandardSchemaV1()(result.failure.issue).issues
+              throw new DatasetUnreadable({ file, line, detail: issues.map((i) => i.message).join("; ") })
+            }
+            rows.push(result.success)
+          }
+          return rows
+        },
+        catch: (cause) =>
+          cause instanceof DatasetUnreadable
+            ? cause
+            : new DatasetUnreadable({ file: join(dir, rowsFile), line: 0, detail: String(cause) })
+      })
+    }),
+    write: (dir) => ({
+      dir,
+      write: (rows) =>
+        Effect.promise(async () => {
+          const file = await open(join(dir, rowsFile), "w")
+          try {
+            let buffer = ""
+            for (const row of rows) {
+              buffer += `${JSON.stringify(encode(row))}\n`
+              if (buffer.length > 1 << 20) {
+                await file.write(buffer)
+                buffer = ""
+              }
+            }
+            await file.write(buffer)
+            await file.sync()
+          } finally {
+            await file.close()
+          }
+        })
+    })
+  }
+}

@@ -1,0 +1,63 @@
+/**
+ * A pipeline is a typed function that composes stages: parameters in, references to artifacts out. It is a module's
+ * default export; YAML names the module. Building it runs nothing.
+ */
+import { Effect, Schema } from "effect"
+import { nameSections, type Ref, type TaskNode } from "./Stage.ts"
+
+export interface Pipeline<Name extends string = string, P = unknown> {
+  readonly _tag: "Pipeline"
+  readonly name: Name
+  readonly params: Schema.Codec<P, unknown>
+  readonly build: (params: P) => Readonly<Record<string, Ref>>
+}
+
+/** A pipeline with its parameter type forgotten. */
+export interface AnyPipeline {
+  readonly _tag: "Pipeline"
+  readonly name: string
+  readonly params: Schema.Codec<unknown, unknown>
+  readonly build: (params: never) => Readonly<Record<string, Ref>>
+}
+
+/**
+ * @param params one Schema per section; every section must decode from `{}` (use `section`), so that a YAML file
+ *   only says what differs.
+ */
+export const make = <
+  const Name extends string,
+  const F extends Readonly<Record<string, Schema.Codec<unknown, unknown>>>
+>(
+  name: Name,
+  params: F,
+  build: (params: { readonly [K in keyof F]: F[K]["Type"] }) => Readonly<Record<string, Ref>>
+): Pipeline<Name, { readonly [K in keyof F]: F[K]["Type"] }> => ({
+  _tag: "Pipeline",
+  name,
+  params: Schema.Struct(params) as never,
+  build
+})
+
+/** A section that may be left out of the YAML: it then decodes from `{}`, all defaults. */
+export const section = <S extends Schema.Codec<unknown, unknown>>(schema: S) =>
+  schema.pipe(Schema.withDecodingDefaultKey(Effect.succeed({} as never)))
+
+/** The tasks reachable from a built pipeline's results, inputs before users, in a stable order. */
+export const tasksOf = (results: Readonly<Record<string, Ref>>): ReadonlyArray<TaskNode> => {
+  const order: Array<TaskNode> = []
+  const seen = new Set<TaskNode>()
+  const visit = (task: TaskNode): void => {
+    if (seen.has(task)) return
+    seen.add(task)
+    for (const ref of Object.values(task.inputs)) visit(ref.task)
+    order.push(task)
+  }
+  for (const ref of Object.values(results)) visit(ref.task)
+  return order
+}
+
+/** Builds a pipeline from decoded parameters. */
+export const build = (pipeline: AnyPipeline, params: unknown): ReadonlyArray<TaskNode> => {
+  nameSections(params)
+  return tasksOf(pipeline.build(params as never))
+}
