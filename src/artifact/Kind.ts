@@ -14,6 +14,12 @@ export interface Kind<out Name extends string, out Reader, out Writer> {
 }
 
 export type AnyKind = Kind<string, unknown, unknown>
+
+/** An input that a pipeline may leave out. */
+export type Optional<K extends AnyKind = AnyKind> = K & { readonly optional: true; readonly of: K }
+
+export const optional = <K extends AnyKind>(kind: K): Optional<K> => ({ ...kind, optional: true, of: kind })
+
 export type ReaderOf<K> = K extends Kind<string, infer R, unknown> ? R : never
 export type WriterOf<K> = K extends Kind<string, unknown, infer W> ? W : never
 

@@ -4,7 +4,7 @@
  * typed references to that task's outputs.
  */
 import type { Effect, Schema } from "effect"
-import type { AnyKind, ReaderOf, WriterOf } from "../artifact/Kind.ts"
+import type { AnyKind, Optional, ReaderOf, WriterOf } from "../artifact/Kind.ts"
 
 /** A reference to an output of a task that has not run yet. */
 export interface Ref<out K extends AnyKind = AnyKind> {
@@ -24,8 +24,15 @@ export interface TaskNode {
 }
 
 type Kinds = Readonly<Record<string, AnyKind>>
-type RefsOf<K extends Kinds> = { readonly [N in keyof K]: Ref<K[N]> }
-type ReadersOf<K extends Kinds> = { readonly [N in keyof K]: ReaderOf<K[N]> }
+type OptionalNames<K extends Kinds> = { [N in keyof K]: K[N] extends Optional ? N : never }[keyof K]
+/** What a stage is called with: a reference for every input; those of an `optional` kind may be left out. */
+type RefsOf<K extends Kinds> = { readonly [N in Exclude<keyof K, OptionalNames<K>>]: Ref<Plain<K[N]>> } & {
+  readonly [N in OptionalNames<K>]?: Ref<Plain<K[N]>> | undefined
+}
+type Plain<K extends AnyKind> = K extends Optional<infer Inner> ? Inner : K
+type ReadersOf<K extends Kinds> = {
+  readonly [N in keyof K]: K[N] extends Optional<infer Inner> ? ReaderOf<Inner> | undefined : ReaderOf<K[N]>
+}
 type WritersOf<K extends Kinds> = { readonly [N in keyof K]: WriterOf<K[N]> }
 
 export type Direction = "higher" | "lower" | "none"
@@ -104,7 +111,10 @@ export const make = <const Name extends string, P, const I extends Kinds, const 
         `stage ${name}: its parameters are no section of the pipeline's parameters; pass { node: "..." } as third argument`
       )
     }
-    const task: TaskNode = { stage: stage as AnyStage, node, params, inputs }
+    const given = Object.entries<Ref | undefined>(inputs).filter(
+      (entry): entry is [string, Ref] => entry[1] !== undefined
+    )
+    const task: TaskNode = { stage: stage as AnyStage, node, params, inputs: Object.fromEntries(given) }
     return Object.fromEntries(
       Object.entries(spec.outputs).map(([output, kind]) => [output, { kind, task, output }])
     ) as RefsOf<O>
