@@ -1,0 +1,111 @@
+/**
+ * Native code from TypeScript: shared libraries, tables of function pointers and memory that native code may keep
+ * pointers into. Built on koffi; knows nothing of any one library, so every backend reached through a C API uses it.
+ *
+ * Three traps shape it: a library handle that is garbage-collected unmaps the code (so handles are kept for the life of
+ * the process); the contents of a small typed array live in the JavaScript heap and move (so every block is an
+ * ArrayBuffer of its own, whose contents never do); and vectorised kernels peel loops by the address of their operands
+ * (so blocks are aligned, and the bits of a result do not depend on where memory happened to lie).
+ */
+
+import koffi from "koffi"
+
+/** An address in native memory; null is the null pointer. */
+export type Pointer = bigint | null
+
+/** A parameter or result type of a C function, in koffi's spelling. */
+export type CType = "void *" | "const char *" | "const char16_t *" | "int" | "uint32_t" | "int64_t" | "size_t" | "void"
+
+// Native kernels run on the stack that koffi provides; its 2 MiB default is less than a thread of the library's own has.
+koffi.config({ ...koffi.config(), sync_stack_size: 16 * 1024 * 1024 })
+
+type Library = ReturnType<typeof koffi.load>
+const libraries = new Map<string, Library>()
+
+/** Opens the shared library at `path` (once per process; never unloaded). Throws the dynamic linker's message. */
+export const loadLibrary = (path: string): Library => {
+  const known = libraries.get(path)
+  if (known) return known
+  const library = koffi.load(path)
+  libraries.set(path, library)
+  return library
+}
+
+/** The exported function `name` of a library, typed by the caller. */
+export const libraryFunction = <A extends ReadonlyArray<unknown>, R>(
+  library: Library,
+  name: string,
+  result: CType,
+  parameters: ReadonlyArray<CType>
+): ((...args: A) => R) => library.func(name, result, [...parameters])
+
+/** Makes the function at a native address callable. */
+export const functionAt = <A extends ReadonlyArray<unknown>, R>(
+  address: bigint,
+  result: CType,
+  parameters: ReadonlyArray<CType>
+): ((...args: A) => R) => koffi.decode(address, koffi.proto(result, [...parameters]))
+
+/** `count` pointers read from native memory at `address`: a C struct of function pointers. */
+export const pointersAt = (address: bigint, count: number): BigUint64Array =>
+  BigUint64Array.from(new BigUint64Array(koffi.view(address, count * 8)))
+
+/** `length` bytes of native memory that native code owns; valid only as long as that code says. */
+export const bytesAt = (address: bigint, length: number): Uint8Array<ArrayBuffer> =>
+  new Uint8Array(koffi.view(address, length))
+
+/** A zeroed, aligned block of memory that does not move; alive while it is referenced and not freed. */
+export interface Block {
+  readonly buffer: ArrayBuffer
+  readonly byteOffset: number
+  readonly byteLength: number
+  readonly address: bigint
+}
+
+/** Alignment of every tensor, in bytes: a cache line and the widest vector register. */
+export const alignment = 64
+
+/** Allocates `byteLength` zeroed bytes (at least one alignment unit, so that the address is never shared). */
+export const allocate = (byteLength: number): Block => {
+  const buffer = new ArrayBuffer(Math.max(byteLength, 1) + alignment)
+  const start: bigint = koffi.address(buffer)
+  const byteOffset = Number((BigInt(alignment) - (start % BigInt(alignment))) % BigInt(alignment))
+  return { buffer, byteOffset, byteLength, address: start + BigInt(byteOffset) }
+}
+
+/** Gives a block's memory back at once; every view of it becomes empty. Native code must hold no pointer into it. */
+export const free = (block: Block): void => {
+  if (!block.buffer.detached) block.buffer.transfer(0)
+}
+
+/** A block that holds the given pointers, as a C array. */
+export const pointerArray = (pointers: ReadonlyArray<bigint>): Block => {
+  const block = allocate(pointers.length * 8)
+  new BigUint64Array(block.buffer, block.byteOffset, pointers.length).set(pointers)
+  return block
+}
+
+/** A block with the given strings, zero-terminated in UTF-8, and a C array of pointers to them. */
+export const stringArray = (strings: ReadonlyArray<string>): { readonly text: Block; readonly pointers: Block } => {
+  const encoded = strings.map((s) => Buffer.from(`${s}\0`, "utf8"))
+  const text = allocate(encoded.reduce((sum, bytes) => sum + bytes.length, 0))
+  const view = new Uint8Array(text.buffer, text.byteOffset, text.byteLength)
+  let at = 0
+  const pointers = encoded.map((bytes) => {
+    view.set(bytes, at)
+    const address = text.address + BigInt(at)
+    at += bytes.length
+    return address
+  })
+  return { text, pointers: pointerArray(pointers) }
+}
+
+const cell = allocate(8)
+const cellValue = new BigUint64Array(cell.buffer, cell.byteOffset, 1)
+
+/** Calls `f` with the address of an 8-byte cell and returns what native code left there (an out parameter). */
+export const outParameter = (f: (cell: bigint) => void): bigint => {
+  cellValue[0] = 0n
+  f(cell.address)
+  return cellValue[0]
+}

@@ -1,0 +1,184 @@
+/**
+ * The C API of onnxruntime, as far as this project uses it: `OrtGetApiBase()->GetApi(version)` returns a struct of
+ * function pointers whose order never changes (onnxruntime_c_api.h: "the ordering of these fields MUST not change after
+ * that version has shipped"); the numbers below are positions in it. Every call throws `OrtFailure` on a bad status.
+ */
+
+import {
+  allocate,
+  bytesAt,
+  type CType,
+  functionAt,
+  libraryFunction,
+  loadLibrary,
+  outParameter,
+  type Pointer,
+  pointersAt
+} from "../ffi.ts"
+
+/** The API version asked for: the one that `onnxruntime-node` 1.30 was built with. */
+const apiVersion = 30
+/** Entries of the struct that this file reads (version 22 and older; the struct only grows). */
+const apiEntries = 320
+
+/** Element types by their number in ONNX's TensorProto.DataType, which the C API shares. */
+export const elementTypes = { f32: 1, u8: 2, i8: 3, i32: 6, i64: 7, bool: 9, f16: 10, f64: 11, bf16: 16 } as const
+
+/** A refused call: onnxruntime's error code (OrtErrorCode) and message. */
+export class OrtFailure extends Error {
+  readonly code: number
+  constructor(code: number, message: string) {
+    super(message)
+    this.code = code
+  }
+}
+
+type Status = Pointer
+const P: CType = "void *"
+const S: CType = "const char *"
+const path: CType = process.platform === "win32" ? "const char16_t *" : "const char *"
+
+/** Opens the library at `file` and decodes the functions used. Throws when it is no onnxruntime of a fitting version. */
+export const openOrt = (file: string) => {
+  const base = libraryFunction<[], bigint>(loadLibrary(file), "OrtGetApiBase", P, [])()
+  const [getApiAddress, getVersionAddress] = pointersAt(base, 2)
+  const version = functionAt<[], string>(getVersionAddress!, S, [])()
+  const api = functionAt<[number], Pointer>(getApiAddress!, P, ["uint32_t"])(apiVersion)
+  if (api === null) throw new OrtFailure(0, `onnxruntime ${version} at ${file} is older than API version ${apiVersion}`)
+  const table = pointersAt(api, apiEntries)
+
+  const plain = <A extends ReadonlyArray<unknown>, R>(index: number, result: CType, parameters: ReadonlyArray<CType>) =>
+    functionAt<A, R>(table[index]!, result, parameters)
+  const errorCode = plain<[Pointer], number>(1, "int", [P])
+  const errorMessage = plain<[Pointer], string>(2, S, [P])
+  const releaseStatus = plain<[Pointer], void>(93, "void", [P])
+  const check = (status: Status): void => {
+    if (status === null) return
+    const failure = new OrtFailure(errorCode(status), errorMessage(status))
+    releaseStatus(status)
+    throw failure
+  }
+  /** A function that returns a status and nothing else. */
+  const act = <A extends ReadonlyArray<unknown>>(index: number, parameters: ReadonlyArray<CType>) => {
+    const call = plain<A, Status>(index, P, parameters)
+    return (...args: A): void => check(call(...args))
+  }
+  /** A function whose last parameter is an out pointer, which becomes the result. */
+  const make = <A extends ReadonlyArray<unknown>>(index: number, parameters: ReadonlyArray<CType>) => {
+    const call = plain<[...A, bigint], Status>(index, P, [...parameters, P])
+    return (...args: A): bigint => outParameter((cell) => check(call(...args, cell)))
+  }
+  const release = (index: number) => plain<[bigint], void>(index, "void", [P])
+  const run = plain<[bigint, Pointer, bigint, bigint, number, bigint, number, bigint], Status>(9, P, [
+    P,
+    P,
+    P,
+    P,
+    "size_t",
+    P,
+    "size_t",
+    P
+  ])
+
+  return {
+    version,
+    buildInfo: plain<[], string>(254, S, [])(),
+    check,
+
+    createEnv: make<[level: number, logId: string]>(3, ["int", S]),
+    createEnvWithGlobalThreadPools: make<[level: number, logId: string, options: bigint]>(119, ["int", S, P]),
+    createThreadingOptions: make<[]>(121, []),
+    setGlobalIntraOpNumThreads: act<[options: bigint, threads: number]>(147, [P, "int"]),
+    setGlobalInterOpNumThreads: act<[options: bigint, threads: number]>(148, [P, "int"]),
+    setGlobalSpinControl: act<[options: bigint, spin: number]>(149, [P, "int"]),
+    createAndRegisterAllocator: act<[env: bigint, memoryInfo: bigint, arena: bigint]>(144, [P, P, P]),
+    createArenaCfgV2: make<[keys: bigint, values: bigint, count: number]>(164, [P, P, "size_t"]),
+
+    createSessionOptions: make<[]>(10, []),
+    setOptimizedModelFilePath: act<[options: bigint, file: string]>(11, [P, path]),
+    enableProfiling: act<[options: bigint, prefix: string]>(14, [P, path]),
+    disableMemPattern: act<[options: bigint]>(17, [P]),
+    setSessionLogSeverityLevel: act<[options: bigint, level: number]>(22, [P, "int"]),
+    setGraphOptimizationLevel: act<[options: bigint, level: number]>(23, [P, "int"]),
+    setIntraOpNumThreads: act<[options: bigint, threads: number]>(24, [P, "int"]),
+    setInterOpNumThreads: act<[options: bigint, threads: number]>(25, [P, "int"]),
+    disablePerSessionThreads: act<[options: bigint]>(120, [P]),
+    addSessionConfigEntry: act<[options: bigint, key: string, value: string]>(130, [P, S, S]),
+    addInitializer: act<[options: bigint, name: string, value: bigint]>(150, [P, S, P]),
+    addExternalInitializers: act<[options: bigint, names: bigint, values: bigint, count: number]>(210, [
+      P,
+      P,
+      P,
+      "size_t"
+    ]),
+
+    createSession: make<[env: bigint, file: string, options: bigint]>(7, [P, path, P]),
+    createSessionFromArray: make<[env: bigint, model: Uint8Array, bytes: number, options: bigint]>(8, [
+      P,
+      P,
+      "size_t",
+      P
+    ]),
+    /** Runs a session over prepared argument blocks; blocks the thread. */
+    run: (session: bigint, options: Pointer, inputs: Arguments, outputs: Arguments): void =>
+      check(
+        run(session, options, inputs.names, inputs.values, inputs.count, outputs.names, outputs.count, outputs.values)
+      ),
+    endProfiling: make<[session: bigint, allocator: bigint]>(110, [P, P]),
+
+    createTensor: make<[memoryInfo: bigint, data: bigint, bytes: number, dims: bigint, rank: number, type: number]>(
+      49,
+      [P, P, "size_t", P, "size_t", "int"]
+    ),
+    createCpuMemoryInfo: make<[allocatorType: number, memoryType: number]>(69, ["int", "int"]),
+    createAllocator: make<[session: bigint, memoryInfo: bigint]>(131, [P, P]),
+    defaultAllocator: make<[]>(78, []),
+    allocatorFree: act<[allocator: bigint, block: bigint]>(76, [P, P]),
+    allocatorStats: make<[allocator: bigint]>(319, [P]),
+    keyValue: plain<[pairs: bigint, key: string], string | null>(297, S, [P, S]),
+
+    createRunOptions: make<[]>(39, []),
+    addRunConfigEntry: act<[options: bigint, key: string, value: string]>(165, [P, S, S]),
+
+    releaseEnv: release(92),
+    releaseSession: release(95),
+    releaseValue: release(96),
+    releaseRunOptions: release(97),
+    releaseSessionOptions: release(100),
+    releaseThreadingOptions: release(122),
+    releaseAllocator: release(132),
+    releaseArenaCfg: release(157),
+    releaseKeyValuePairs: release(300)
+  }
+}
+
+/** One side of a run call: C arrays of names and of values, `count` long. */
+export interface Arguments {
+  readonly names: bigint
+  readonly values: bigint
+  readonly count: number
+}
+
+export type Ort = ReturnType<typeof openOrt>
+
+/** OrtLoggingLevel: only errors reach stderr (warnings there are about initialisers and unused outputs). */
+export const logErrors = 3
+/** GraphOptimizationLevel. */
+export const optimizationLevels = { none: 0, basic: 1, extended: 2, all: 99 } as const
+/** OrtAllocatorType.OrtArenaAllocator and OrtMemType.OrtMemTypeDefault. */
+export const arenaAllocator = 1
+export const defaultMemory = 0
+
+/** A UTF-8 string that onnxruntime allocated, read until its terminating zero. */
+export const stringAt = (address: bigint): string => {
+  let length = 0
+  for (; bytesAt(address + BigInt(length), 1)[0] !== 0; length++);
+  return Buffer.from(bytesAt(address, length)).toString("utf8")
+}
+
+/** A C array of int64 dimensions. */
+export const dimensions = (shape: ReadonlyArray<number>) => {
+  const block = allocate(shape.length * 8)
+  new BigInt64Array(block.buffer, block.byteOffset, shape.length).set(shape.map(BigInt))
+  return block
+}
