@@ -1,0 +1,142 @@
+/**
+ * Parameters of stages and pipelines: Schema with a default, a description and bounds in one line each, so that a
+ * stage's knobs read as a table. The default is used where a key is absent (it enters the task's key resolved), the
+ * description and the default go into `experiments/schema.json`. NaN and infinities are refused everywhere.
+ *
+ *     params: Param.struct({
+ *       steps: Param.int(60, "optimizer updates", { min: 0 }),
+ *       learningRate: Param.number(3e-4, "peak learning rate", { min: 0 }),
+ *       shape: Param.literal(["ladder", "linear"], "ladder", "shaping of the rate"),
+ *       lora: Param.optional(Lora, "train adapters instead of all weights")
+ *     })
+ */
+import { Effect, Schema } from "effect"
+
+export interface Bounds {
+  /** Inclusive. */
+  readonly min?: number
+  /** Inclusive. */
+  readonly max?: number
+  /** Exclusive lower bound. */
+  readonly above?: number
+  /** Exclusive upper bound. */
+  readonly below?: number
+}
+
+const boundChecks = (bounds: Bounds) => [
+  ...(bounds.min === undefined ? [] : [Schema.isGreaterThanOrEqualTo(bounds.min)]),
+  ...(bounds.max === undefined ? [] : [Schema.isLessThanOrEqualTo(bounds.max)]),
+  ...(bounds.above === undefined ? [] : [Schema.isGreaterThan(bounds.above)]),
+  ...(bounds.below === undefined ? [] : [Schema.isLessThan(bounds.below)])
+]
+
+const bounded = <S extends Schema.Codec<number, number>>(schema: S, bounds: Bounds): S["Rebuild"] => {
+  const [first, ...rest] = boundChecks(bounds)
+  return first === undefined ? schema : schema.check(first, ...rest)
+}
+
+/** A value as it is written in YAML, used where the key is absent. */
+export const withDefault = <S extends Schema.Top>(schema: S, value: S["Encoded"], description: string) =>
+  schema
+    .annotate({ description, default: value } as never)
+    .pipe(Schema.withDecodingDefaultKey(Effect.succeed(value as never)))
+
+/** A whole number. */
+export const int = (value: number, description: string, bounds: Bounds = {}) =>
+  withDefault(bounded(Schema.Int, bounds), value, description)
+
+/** A finite number. */
+export const number = (value: number, description: string, bounds: Bounds = {}) =>
+  withDefault(bounded(Schema.Finite, bounds), value, description)
+
+export const boolean = (value: boolean, description: string) => withDefault(Schema.Boolean, value, description)
+
+export const string = (value: string, description: string) => withDefault(Schema.String, value, description)
+
+/** One of some words (or numbers). */
+export const literal = <const L extends ReadonlyArray<string | number>>(
+  values: L,
+  value: L[number],
+  description: string
+) => withDefault(Schema.Literals(values), value, description)
+
+/** A list; a layer that names it replaces it whole. */
+export const array = <S extends Schema.Top>(item: S, value: ReadonlyArray<S["Encoded"]>, description: string) =>
+  withDefault(Schema.Array(item), value as never, description)
+
+/** A nested section whose every key has a default (or is optional): it may be left out. */
+export const struct = <const F extends Schema.Struct.Fields>(fields: F, description?: string) =>
+  Schema.Struct(fields)
+    .annotate(description === undefined ? {} : { description })
+    .pipe(Schema.withDecodingDefaultKey(Effect.succeed({} as never)))
+
+/** A key that may be absent and then has no value (`undefined` in `params`). */
+export const optional = <S extends Schema.Top>(schema: S, description: string) =>
+  Schema.optionalKey(schema.annotate({ description }) as S["Rebuild"])
+
+/** A key that must be given. Sections with one cannot be left out. */
+export const required = <S extends Schema.Top>(schema: S, description: string): S["Rebuild"] =>
+  schema.annotate({ description })
+
+/**
+ * One of several variants told apart by the literal under `tag`; the default is the variant `value` with its own
+ * defaults. In YAML a layer that names another variant replaces the whole object.
+ *
+ *     Param.choice("kind", { world: { situations: Param.int(3000, "...") }, file: { path: Param.file("...") } }, "world", "...")
+ */
+export const choice = <
+  const Tag extends string,
+  const V extends Readonly<Record<string, Schema.Struct.Fields>>,
+  const D extends keyof V & string
+>(
+  tag: Tag,
+  variants: V,
+  value: D,
+  description: string
+) => {
+  const members = Object.entries(variants).map(([name, fields]) =>
+    Schema.Struct({ [tag]: Schema.Literal(name), ...fields })
+  )
+  return withDefault(Schema.Union(members) as never as Variants<Tag, V>, { [tag]: value } as never, description)
+}
+
+type Variants<Tag extends string, V extends Readonly<Record<string, Schema.Struct.Fields>>> = Schema.Codec<
+  {
+    readonly [N in keyof V & string]: { readonly [K in Tag]: N } & Schema.Struct.Type<V[N]>
+  }[keyof V & string],
+  unknown
+>
+
+/**
+ * Outside bytes that a parameter names: a file, a folder, or a model on the hub. In YAML it is one string; loading
+ * resolves it (relative to the YAML file that says it, or to the working directory for `--set`) and hashes it, so that
+ * an edited file is a changed input. The key holds the hash, not the path.
+ */
+export const FileRef = Schema.TaggedStruct("File", {
+  /** Absolute, or `hf://org/name@revision`. */
+  path: Schema.String,
+  /** Of a file its bytes, of a folder the sorted list of (relative path, hash); empty for `hf://`. */
+  sha256: Schema.String
+})
+export type FileRef = typeof FileRef.Type
+
+/** Schema annotation: loading turns the string that stands there into a `FileRef`. `hub`: `hf://` is accepted too. */
+export const fileAnnotation = "overtone/file"
+declare module "effect/Schema" {
+  namespace Annotations {
+    interface Augment {
+      readonly "overtone/file"?: { readonly hub: boolean } | undefined
+    }
+  }
+}
+
+/** Schemas for `required`, `optional` or inside variants: a file or folder, and the same or a model on the hub. */
+export const FileParam = FileRef.annotate({ [fileAnnotation]: { hub: false } })
+export const ModelParam = FileRef.annotate({ [fileAnnotation]: { hub: true } })
+
+/** A file or folder that must be given. */
+export const file = (description: string) => required(FileParam, description)
+
+/** A model folder, or `hf://org/name@revision`; the default, if any, is on the hub. */
+export const model = (value: `hf://${string}@${string}`, description: string) =>
+  withDefault(ModelParam, { _tag: "File", path: value, sha256: "" }, description)
