@@ -4,12 +4,13 @@ import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Console, Effect, Exit, Layer } from "effect"
 import { Command } from "effect/cli"
 import manifest from "../package.json" with { type: "json" }
+import { doctor } from "./cli/doctor.ts"
 import { Code, report } from "./cli/failure.ts"
 import * as present from "./cli/present.ts"
 import { root } from "./cli/root.ts"
 import { schema } from "./cli/schema.ts"
 
-export const exp = root.pipe(Command.withSubcommands([schema]))
+export const exp = root.pipe(Command.withSubcommands([schema, doctor]))
 
 const layers = Layer.mergeAll(NodeServices.layer, present.layer)
 

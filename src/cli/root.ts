@@ -25,7 +25,10 @@ export const root = Command.make("exp").pipe(
 )
 
 /** `--json` of the commands that have people's and machines' output. */
-export const json = Flag.Boolean("json").pipe(Flag.withDescription("Print JSON on stdout and nothing else there"))
+export const json = Flag.Boolean("json").pipe(
+  Flag.withDescription("Print JSON on stdout and nothing else there"),
+  Flag.withDefault(false)
+)
 
 /** `--set key=value`, any number of times; values are YAML and may contain `=`. */
 export const set = Flag.String("set").pipe(

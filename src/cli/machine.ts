@@ -1,0 +1,155 @@
+/** What `exp doctor` looks at: one function a question, each answering with what there is and, where it falls short, a remedy. */
+import { existsSync, readFileSync, statfsSync } from "node:fs"
+import { availableParallelism, cpus, totalmem } from "node:os"
+import { dirname } from "node:path"
+import manifest from "../../package.json" with { type: "json" }
+import { bytes } from "./format.ts"
+
+export interface Check {
+  readonly name: string
+  readonly state: "ok" | "warn" | "fail"
+  readonly detail: string
+  /** What to do about it; null where nothing need be done. */
+  readonly remedy: string | null
+}
+
+const ok = (name: string, detail: string): Check => ({ name, state: "ok", detail, remedy: null })
+const warn = (name: string, detail: string, remedy: string): Check => ({ name, state: "warn", detail, remedy })
+const fail = (name: string, detail: string, remedy: string): Check => ({ name, state: "fail", detail, remedy })
+
+const reinstall = "Run `npx -y pnpm@10 install` in the project's folder; no install script of the package is needed."
+const said = (error: unknown): string => (error instanceof Error ? error.message : String(error)).split("\n")[0]!
+
+const node = (): Check => {
+  const wanted = manifest.devDependencies.node
+  const major = (version: string) => Number(version.split(".")[0])
+  return major(process.versions.node) >= major(wanted)
+    ? ok("node", `${process.versions.node} (${process.platform}-${process.arch})`)
+    : fail(
+        "node",
+        `${process.versions.node}, and ${wanted} is wanted`,
+        "Call `npx -y pnpm@10 exp ...`: the project brings its own Node from npm."
+      )
+}
+
+const pnpm = (): Check => {
+  const agent = /^pnpm\/(\S+)/.exec(process.env["npm_config_user_agent"] ?? "")?.[1]
+  return agent === undefined
+    ? warn("pnpm", "not called through pnpm", "`npx -y pnpm@10 exp ...` checks the dependencies before each command.")
+    : agent.startsWith("10.")
+      ? ok("pnpm", agent)
+      : warn("pnpm", agent, "The lock file is pnpm 10's: use `npx -y pnpm@10`.")
+}
+
+const cores = (): Check => {
+  const n = availableParallelism()
+  const detail = `${n} x ${cpus()[0]?.model.trim() || "unknown processor"}`
+  return n >= 2
+    ? ok("cores", detail)
+    : warn("cores", detail, "The quickstart runs two tasks at once where there are two cores.")
+}
+
+/** The vector extensions that kernels choose by; bits of results are promised only where they are equal. */
+export const instructionSet = (cpuinfo: string | null, arch: string = process.arch): string => {
+  const flags = new Set(
+    /^(?:flags|Features)\s*:(.*)$/m
+      .exec(cpuinfo ?? "")?.[1]
+      ?.trim()
+      .split(/\s+/) ?? []
+  )
+  const known = [
+    "avx",
+    "avx2",
+    "fma",
+    "avx512f",
+    "avx512_vnni",
+    "avx512_bf16",
+    "avx_vnni",
+    "amx_bf16",
+    "asimd",
+    "asimddp",
+    "sve",
+    "i8mm",
+    "bf16"
+  ]
+  const found = known.filter((flag) => flags.has(flag))
+  return [arch, ...found].join(" ")
+}
+
+const instructions = (): Check => {
+  const cpuinfo = existsSync("/proc/cpuinfo") ? readFileSync("/proc/cpuinfo", "utf8") : null
+  const set = instructionSet(cpuinfo)
+  return process.arch === "x64" && cpuinfo !== null && !set.includes("avx2")
+    ? warn("instructions", set, "Without AVX2 the runtime's kernels are several times slower.")
+    : ok("instructions", set)
+}
+
+const memory = (): Check => {
+  const limit = process.constrainedMemory()
+  const total = limit > 0 && limit < totalmem() ? limit : totalmem()
+  const detail = `${bytes(total)}, ${bytes(process.availableMemory())} available`
+  return process.availableMemory() >= 3 * 2 ** 30
+    ? ok("memory", detail)
+    : warn("memory", detail, "The quickstart takes up to 3 GiB with two jobs; `--jobs 1` takes about half.")
+}
+
+const disk = (dir: string): Check => {
+  let near = dir
+  while (!existsSync(near)) near = dirname(near)
+  const { bavail, bsize } = statfsSync(near)
+  const free = bavail * bsize
+  return free >= 2e9
+    ? ok("disk", `${bytes(free)} free at ${near}`)
+    : warn("disk", `${bytes(free)} free at ${near}`, "Free some, or put the warehouse elsewhere with --warehouse DIR.")
+}
+
+const koffi = async (): Promise<Check> => {
+  try {
+    const { default: koffi } = await import("koffi")
+    return ok("koffi", koffi.version)
+  } catch (error) {
+    return fail("koffi", said(error), reinstall)
+  }
+}
+
+const onnxruntime = async (): Promise<Check> => {
+  try {
+    const { locateLibrary } = await import("../device/onnx/library.ts")
+    const found = locateLibrary()
+    if ("missing" in found) return fail("onnxruntime", found.missing, reinstall)
+    const { openOrt } = await import("../device/onnx/api.ts")
+    return ok("onnxruntime", `${openOrt(found.path).version} (provider cpu), ${found.path}`)
+  } catch (error) {
+    return fail("onnxruntime", said(error), reinstall)
+  }
+}
+
+const duckdb = async (): Promise<Check> => {
+  try {
+    const { version } = await import("@duckdb/node-api")
+    return ok("duckdb", version())
+  } catch (error) {
+    return fail("duckdb", said(error), reinstall)
+  }
+}
+
+const gpu = (): Check =>
+  ok("gpu", "not used: WebGPU (and its software adapter SwiftShader) and XLA are not in this version")
+
+const warehouse = (dir: string): Check =>
+  ok("warehouse", existsSync(`${dir}/overtone.duckdb`) ? dir : `${dir} (nothing in it yet)`)
+
+/** All checks, in the order in which a person would read them. */
+export const examine = async (warehouseDir: string): Promise<ReadonlyArray<Check>> => [
+  node(),
+  pnpm(),
+  cores(),
+  instructions(),
+  memory(),
+  disk(warehouseDir),
+  await koffi(),
+  await onnxruntime(),
+  await duckdb(),
+  gpu(),
+  warehouse(warehouseDir)
+]
