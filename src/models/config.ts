@@ -1,0 +1,291 @@
+/**
+ * `config.json` of a Hugging Face folder as the numbers that a graph needs. Fields and defaults are those of transformers
+ * (`configuration_llama.py`, `configuration_mistral.py`, `configuration_qwen2.py`, `configuration_bert.py`); what is not
+ * implemented is refused by name instead of being ignored.
+ */
+import { Effect, Schema } from "effect"
+import { FileSystem } from "effect/FileSystem"
+import { BadConfig, FileProblem, fail, type ModelError, UnsupportedModel } from "./ModelError.ts"
+
+/** A decoder of the Llama family: RMSNorm, rotary positions, grouped-query attention, SwiGLU. */
+export interface DecoderConfig {
+  readonly kind: "decoder"
+  readonly vocabularySize: number
+  readonly hiddenSize: number
+  readonly intermediateSize: number
+  readonly layers: number
+  readonly heads: number
+  /** Heads of keys and values; divides `heads`. */
+  readonly keyValueHeads: number
+  readonly headSize: number
+  /** The longest sequence, prompt and answer together. */
+  readonly maxPositions: number
+  readonly ropeTheta: number
+  readonly normEpsilon: number
+  /** Whether the output head is the embedding. */
+  readonly tied: boolean
+  /** Biases of the query, key and value projections. */
+  readonly qkvBias: boolean
+  /** Bias of the attention's output projection. */
+  readonly outputBias: boolean
+  /** Biases of the three feed-forward projections. */
+  readonly feedForwardBias: boolean
+  readonly eosIds: ReadonlyArray<number>
+}
+
+/** A BERT encoder: learned positions, token types, layer norm after each residual, exact GELU. */
+export interface EncoderConfig {
+  readonly kind: "encoder"
+  readonly vocabularySize: number
+  readonly hiddenSize: number
+  readonly intermediateSize: number
+  readonly layers: number
+  readonly heads: number
+  readonly maxPositions: number
+  readonly segments: number
+  readonly normEpsilon: number
+  /** Names of the classes of a sequence classifier, in order of its outputs; none for a sentence encoder. */
+  readonly labels: ReadonlyArray<string>
+}
+
+const positive = Schema.Int.check(Schema.isGreaterThan(0))
+const TokenIds = Schema.NullOr(Schema.Union([Schema.Int, Schema.Array(Schema.Int)]))
+const Rope = Schema.NullOr(
+  Schema.Struct({
+    rope_type: Schema.optionalKey(Schema.String),
+    type: Schema.optionalKey(Schema.String),
+    rope_theta: Schema.optionalKey(Schema.Finite)
+  })
+)
+
+const ModelType = Schema.fromJsonString(Schema.Struct({ model_type: Schema.String }))
+
+const DecoderJson = Schema.fromJsonString(
+  Schema.Struct({
+    model_type: Schema.String,
+    vocab_size: positive,
+    hidden_size: positive,
+    intermediate_size: positive,
+    num_hidden_layers: positive,
+    num_attention_heads: positive,
+    num_key_value_heads: Schema.optionalKey(Schema.NullOr(positive)),
+    head_dim: Schema.optionalKey(Schema.NullOr(positive)),
+    max_position_embeddings: positive,
+    rms_norm_eps: Schema.optionalKey(Schema.Finite),
+    rope_theta: Schema.optionalKey(Schema.Finite),
+    rope_scaling: Schema.optionalKey(Rope),
+    rope_parameters: Schema.optionalKey(Rope),
+    tie_word_embeddings: Schema.optionalKey(Schema.Boolean),
+    attention_bias: Schema.optionalKey(Schema.Boolean),
+    mlp_bias: Schema.optionalKey(Schema.Boolean),
+    hidden_act: Schema.optionalKey(Schema.String),
+    sliding_window: Schema.optionalKey(Schema.NullOr(Schema.Int)),
+    use_sliding_window: Schema.optionalKey(Schema.Boolean),
+    eos_token_id: Schema.optionalKey(TokenIds)
+  })
+)
+
+const EncoderJson = Schema.fromJsonString(
+  Schema.Struct({
+    model_type: Schema.String,
+    vocab_size: positive,
+    hidden_size: positive,
+    intermediate_size: positive,
+    num_hidden_layers: positive,
+    num_attention_heads: positive,
+    max_position_embeddings: positive,
+    type_vocab_size: Schema.optionalKey(positive),
+    layer_norm_eps: Schema.optionalKey(Schema.Finite),
+    hidden_act: Schema.optionalKey(Schema.String),
+    position_embedding_type: Schema.optionalKey(Schema.String),
+    architectures: Schema.optionalKey(Schema.NullOr(Schema.Array(Schema.String))),
+    id2label: Schema.optionalKey(Schema.Record(Schema.String, Schema.String))
+  })
+)
+
+const decoderTypes = ["llama", "mistral", "qwen2"]
+const encoderTypes = ["bert"]
+
+const unsupported = (file: string, field: string, found: unknown, supported: string) =>
+  fail(new UnsupportedModel({ file, field, found: JSON.stringify(found), supported }))
+
+const badConfig = (file: string) => (error: { readonly message: string }) =>
+  fail(new BadConfig({ file, detail: `does not decode: ${error.message}` }))
+
+/** Decodes the text of a `config.json` of the Llama family. `file` is for messages. */
+export const decoderConfig = Effect.fnUntraced(function* (
+  file: string,
+  text: string
+): Effect.fn.Return<DecoderConfig, ModelError> {
+  const { model_type } = yield* Schema.decodeEffect(ModelType)(text).pipe(Effect.mapError(badConfig(file)))
+  if (!decoderTypes.includes(model_type)) {
+    return yield* unsupported(file, "model_type", model_type, `${decoderTypes.join(", ")} for a policy`)
+  }
+  const json = yield* Schema.decodeEffect(DecoderJson, { errors: "all" })(text).pipe(Effect.mapError(badConfig(file)))
+  const act = json.hidden_act ?? "silu"
+  if (act !== "silu" && act !== "swish") return yield* unsupported(file, "hidden_act", act, "silu")
+  for (const field of ["rope_scaling", "rope_parameters"] as const) {
+    const type = json[field]?.rope_type ?? json[field]?.type ?? "default"
+    if (type !== "default") return yield* unsupported(file, `${field}.rope_type`, type, "default (none)")
+  }
+  const slides = model_type === "qwen2" ? json.use_sliding_window === true : true
+  const window = json.sliding_window ?? undefined
+  if (slides && window !== undefined && window < json.max_position_embeddings) {
+    return yield* unsupported(file, "sliding_window", window, "null, or at least max_position_embeddings")
+  }
+  const heads = json.num_attention_heads
+  const keyValueHeads = json.num_key_value_heads ?? heads
+  const headSize = json.head_dim ?? json.hidden_size / heads
+  if (!Number.isInteger(headSize) || headSize % 2 !== 0 || heads % keyValueHeads !== 0) {
+    return yield* fail(
+      new BadConfig({
+        file,
+        detail: `hidden_size ${json.hidden_size}, ${heads} heads and ${keyValueHeads} key-value heads do not divide into heads of an even size`
+      })
+    )
+  }
+  const bias = json.attention_bias ?? false
+  const eos = json.eos_token_id ?? []
+  return {
+    kind: "decoder",
+    vocabularySize: json.vocab_size,
+    hiddenSize: json.hidden_size,
+    intermediateSize: json.intermediate_size,
+    layers: json.num_hidden_layers,
+    heads,
+    keyValueHeads,
+    headSize,
+    maxPositions: json.max_position_embeddings,
+    ropeTheta: json.rope_parameters?.rope_theta ?? json.rope_theta ?? 10000,
+    normEpsilon: json.rms_norm_eps ?? 1e-6,
+    tied: json.tie_word_embeddings ?? false,
+    qkvBias: model_type === "qwen2" || bias,
+    outputBias: model_type === "llama" && bias,
+    feedForwardBias: json.mlp_bias ?? false,
+    eosIds: typeof eos === "number" ? [eos] : eos
+  }
+})
+
+/** Decodes the text of a `config.json` of a BERT encoder or sequence classifier. `file` is for messages. */
+export const encoderConfig = Effect.fnUntraced(function* (
+  file: string,
+  text: string
+): Effect.fn.Return<EncoderConfig, ModelError> {
+  const { model_type } = yield* Schema.decodeEffect(ModelType)(text).pipe(Effect.mapError(badConfig(file)))
+  if (!encoderTypes.includes(model_type)) {
+    const note = model_type === "mpnet" ? " (MPNet's relative attention bias is not implemented yet)" : ""
+    return yield* unsupported(file, "model_type", model_type, `${encoderTypes.join(", ")} for an encoder${note}`)
+  }
+  const json = yield* Schema.decodeEffect(EncoderJson, { errors: "all" })(text).pipe(Effect.mapError(badConfig(file)))
+  const act = json.hidden_act ?? "gelu"
+  if (act !== "gelu") return yield* unsupported(file, "hidden_act", act, "gelu")
+  const positions = json.position_embedding_type ?? "absolute"
+  if (positions !== "absolute") return yield* unsupported(file, "position_embedding_type", positions, "absolute")
+  if (json.hidden_size % json.num_attention_heads !== 0) {
+    return yield* fail(
+      new BadConfig({
+        file,
+        detail: `hidden_size ${json.hidden_size} does not divide into ${json.num_attention_heads} heads`
+      })
+    )
+  }
+  const classifies = (json.architectures ?? []).some((name) => name.endsWith("ForSequenceClassification"))
+  const labels = Object.entries(json.id2label ?? {}).sort(([a], [b]) => Number(a) - Number(b))
+  return {
+    kind: "encoder",
+    vocabularySize: json.vocab_size,
+    hiddenSize: json.hidden_size,
+    intermediateSize: json.intermediate_size,
+    layers: json.num_hidden_layers,
+    heads: json.num_attention_heads,
+    maxPositions: json.max_position_embeddings,
+    segments: json.type_vocab_size ?? 2,
+    normEpsilon: json.layer_norm_eps ?? 1e-12,
+    labels: classifies ? labels.map(([, label]) => label) : []
+  }
+})
+
+/** The `config.json` of a decoder that was made here, as transformers reads it. */
+export const decoderConfigJson = (config: DecoderConfig): string => {
+  const biased = config.qkvBias && !config.outputBias
+  return `${JSON.stringify(
+    {
+      architectures: [biased ? "Qwen2ForCausalLM" : "LlamaForCausalLM"],
+      model_type: biased ? "qwen2" : "llama",
+      hidden_act: "silu",
+      ...(biased ? {} : { attention_bias: config.outputBias, mlp_bias: config.feedForwardBias }),
+      hidden_size: config.hiddenSize,
+      intermediate_size: config.intermediateSize,
+      num_hidden_layers: config.layers,
+      num_attention_heads: config.heads,
+      num_key_value_heads: config.keyValueHeads,
+      head_dim: config.headSize,
+      max_position_embeddings: config.maxPositions,
+      rope_theta: config.ropeTheta,
+      rms_norm_eps: config.normEpsilon,
+      vocab_size: config.vocabularySize,
+      tie_word_embeddings: config.tied,
+      ...(config.eosIds.length === 0
+        ? {}
+        : { eos_token_id: config.eosIds.length === 1 ? config.eosIds[0] : config.eosIds }),
+      torch_dtype: "float32"
+    },
+    null,
+    2
+  )}\n`
+}
+
+/** The `config.json` of an encoder that was made here, as transformers reads it. */
+export const encoderConfigJson = (config: EncoderConfig): string =>
+  `${JSON.stringify(
+    {
+      architectures: [config.labels.length > 0 ? "BertForSequenceClassification" : "BertModel"],
+      model_type: "bert",
+      hidden_act: "gelu",
+      position_embedding_type: "absolute",
+      attention_probs_dropout_prob: 0,
+      hidden_dropout_prob: 0,
+      hidden_size: config.hiddenSize,
+      intermediate_size: config.intermediateSize,
+      num_hidden_layers: config.layers,
+      num_attention_heads: config.heads,
+      max_position_embeddings: config.maxPositions,
+      type_vocab_size: config.segments,
+      layer_norm_eps: config.normEpsilon,
+      vocab_size: config.vocabularySize,
+      ...(config.labels.length > 0
+        ? {
+            id2label: Object.fromEntries(config.labels.map((label, i) => [i, label])),
+            label2id: Object.fromEntries(config.labels.map((label, i) => [label, i]))
+          }
+        : {}),
+      torch_dtype: "float32"
+    },
+    null,
+    2
+  )}\n`
+
+/** Reads a text file of a model folder; `undefined` where it does not exist. */
+export const readOptional = Effect.fnUntraced(function* (
+  file: string
+): Effect.fn.Return<string | undefined, ModelError, FileSystem> {
+  const fs = yield* FileSystem
+  const problem = (error: { readonly message: string }) =>
+    fail(new FileProblem({ file, detail: `cannot be read (${error.message})` }))
+  if (!(yield* fs.exists(file).pipe(Effect.mapError(problem)))) return undefined
+  return yield* fs.readFileString(file).pipe(Effect.mapError(problem))
+})
+
+/** Reads the `config.json` of a model folder. */
+export const readConfigText = Effect.fnUntraced(function* (
+  folder: string
+): Effect.fn.Return<string, ModelError, FileSystem> {
+  const file = `${folder}/config.json`
+  const text = yield* readOptional(file)
+  if (text === undefined) {
+    return yield* fail(
+      new FileProblem({ file, detail: "does not exist; a model is a Hugging Face folder with a config.json" })
+    )
+  }
+  return text
+})

@@ -1,0 +1,337 @@
+/// <reference lib="esnext.float16" />
+/**
+ * safetensors: an 8-byte little-endian header length, a JSON header `{name: {dtype, shape, data_offsets}}`, then raw
+ * little-endian data. https://github.com/huggingface/safetensors (README, "Format").
+ *
+ * The reader checks the header in full before any tensor is used: length, dtypes, sizes, data that is contiguous from
+ * byte 0 to the end of the file. Tensors are read one at a time. The writer sorts names, so that equal tensors give equal
+ * bytes. Sharded checkpoints (`model.safetensors.index.json`) are read as one.
+ */
+import { Effect, Schema } from "effect"
+import { FileSystem } from "effect/FileSystem"
+import type { PlatformError } from "effect/PlatformError"
+import type { Scope } from "effect/Scope"
+import { BadSafetensors, FileProblem, fail, type ModelError } from "./ModelError.ts"
+
+/** Bytes per element of every dtype that the reader accepts. */
+const sizes = {
+  BOOL: 1,
+  U8: 1,
+  I8: 1,
+  U16: 2,
+  I16: 2,
+  F16: 2,
+  BF16: 2,
+  U32: 4,
+  I32: 4,
+  F32: 4,
+  U64: 8,
+  I64: 8,
+  F64: 8
+} as const
+export type SafetensorsDtype = keyof typeof sizes
+
+/** Where a tensor lies: bytes `[start, end)` of `file`. */
+export interface TensorInfo {
+  readonly name: string
+  readonly dtype: SafetensorsDtype
+  readonly shape: ReadonlyArray<number>
+  readonly file: string
+  readonly start: number
+  readonly end: number
+}
+
+/** An open checkpoint: what it holds, and reads on demand. */
+export interface Checkpoint {
+  /** The file, or the folder of a sharded checkpoint: for messages. */
+  readonly source: string
+  readonly tensors: ReadonlyMap<string, TensorInfo>
+  readonly metadata: Readonly<Record<string, string>>
+  /** The tensor's bytes as stored. */
+  readonly bytes: (info: TensorInfo) => Effect.Effect<Uint8Array<ArrayBuffer>, ModelError>
+  /** The tensor as float32, whatever its dtype is stored as (integers up to 2^24 exactly). */
+  readonly float32: (info: TensorInfo) => Effect.Effect<Float32Array<ArrayBuffer>, ModelError>
+}
+
+/** The longest header that is believed, as in the reference implementation. */
+const maxHeaderBytes = 100_000_000
+
+const Entry = Schema.Struct({
+  dtype: Schema.String,
+  shape: Schema.Array(Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))),
+  data_offsets: Schema.Tuple([Schema.Int, Schema.Int])
+})
+const HeaderJson = Schema.fromJsonString(Schema.Record(Schema.String, Schema.Unknown))
+const decodeHeader = Schema.decodeUnknownEffect(HeaderJson)
+const decodeEntry = Schema.decodeUnknownEffect(Entry)
+const decodeMetadata = Schema.decodeUnknownEffect(Schema.Record(Schema.String, Schema.String))
+
+const isDtype = (dtype: string): dtype is SafetensorsDtype => Object.hasOwn(sizes, dtype)
+const elements = (shape: ReadonlyArray<number>) => shape.reduce((n, dim) => n * dim, 1)
+
+const bad = (file: string, detail: string, tensor?: string) =>
+  fail(new BadSafetensors(tensor === undefined ? { file, detail } : { file, tensor, detail }))
+
+/** The header of `file`, given its JSON text, the byte where its data begins and the file's size. */
+const parseHeader = Effect.fnUntraced(function* (file: string, json: string, dataStart: number, fileBytes: number) {
+  const header = yield* decodeHeader(json).pipe(
+    Effect.mapError(() =>
+      bad(file, "the header is not a JSON object; this is not a safetensors file, or it is damaged")
+    )
+  )
+  const tensors: Array<TensorInfo> = []
+  let metadata: Readonly<Record<string, string>> = {}
+  for (const [name, value] of Object.entries(header)) {
+    if (name === "__metadata__") {
+      metadata = yield* decodeMetadata(value).pipe(
+        Effect.mapError(() => bad(file, "__metadata__ is not an object of strings"))
+      )
+      continue
+    }
+    const { dtype, shape, data_offsets } = yield* decodeEntry(value).pipe(
+      Effect.mapError((error) => bad(file, `bad header entry: ${error.message}`, name))
+    )
+    if (!isDtype(dtype)) {
+      return yield* bad(file, `dtype ${dtype} is not supported; supported: ${Object.keys(sizes).join(", ")}`, name)
+    }
+    const [start, end] = data_offsets
+    const bytes = elements(shape) * sizes[dtype]
+    if (start < 0 || end - start !== bytes) {
+      return yield* bad(
+        file,
+        `${dtype} [${shape.join(", ")}] takes ${bytes} bytes but its offsets are [${start}, ${end}]`,
+        name
+      )
+    }
+    tensors.push({ name, dtype, shape, file, start: dataStart + start, end: dataStart + end })
+  }
+  tensors.sort((a, b) => a.start - b.start || a.end - b.end)
+  let next = dataStart
+  for (const tensor of tensors) {
+    if (tensor.start !== next) {
+      return yield* bad(
+        file,
+        `its data begins at byte ${tensor.start} where ${next} was expected: data overlaps or leaves a gap`,
+        tensor.name
+      )
+    }
+    if (tensor.end > fileBytes) {
+      return yield* bad(
+        file,
+        `its data ends at byte ${tensor.end} but the file has ${fileBytes}: the file is truncated; fetch it again`,
+        tensor.name
+      )
+    }
+    next = tensor.end
+  }
+  if (next !== fileBytes) {
+    return yield* bad(file, `${fileBytes - next} bytes follow the last tensor: the file is damaged; fetch it again`)
+  }
+  return { tensors, metadata }
+})
+
+const fileProblem = (file: string) => (error: PlatformError) =>
+  fail(new FileProblem({ file, detail: `cannot be read or written (${error.message})` }))
+
+/** Opens one safetensors file and checks its header. The file stays open as long as the scope. */
+export const open = Effect.fn("safetensors.open")(function* (
+  file: string
+): Effect.fn.Return<Checkpoint, ModelError, FileSystem | Scope> {
+  const fs = yield* FileSystem
+  const handle = yield* fs.open(file, { flag: "r" }).pipe(Effect.mapError(fileProblem(file)))
+  const fileBytes = Number((yield* handle.stat.pipe(Effect.mapError(fileProblem(file)))).size)
+
+  const readAt = Effect.fnUntraced(function* (start: number, length: number) {
+    const buffer = new Uint8Array(length)
+    let done = 0
+    while (done < length) {
+      const part = buffer.subarray(done, Math.min(length, done + (1 << 30)))
+      const n = yield* handle.read(part, { position: BigInt(start + done) }).pipe(Effect.mapError(fileProblem(file)))
+      if (n === 0) return yield* bad(file, `the file ended at byte ${start + done}: it was truncated while being read`)
+      done += n
+    }
+    return buffer
+  })
+
+  if (fileBytes < 8) {
+    return yield* bad(file, `the file has ${fileBytes} bytes, a header needs 8: it is truncated or not safetensors`)
+  }
+  const headerBytes = Number(new DataView((yield* readAt(0, 8)).buffer).getBigUint64(0, true))
+  if (headerBytes > maxHeaderBytes || 8 + headerBytes > fileBytes) {
+    return yield* bad(
+      file,
+      `it announces a header of ${headerBytes} bytes in a file of ${fileBytes}: it is truncated or not safetensors`
+    )
+  }
+  const json = new TextDecoder().decode(yield* readAt(8, headerBytes))
+  const { tensors, metadata } = yield* parseHeader(file, json, 8 + headerBytes, fileBytes)
+  const bytes: Checkpoint["bytes"] = (info) => readAt(info.start, info.end - info.start)
+  return {
+    source: file,
+    tensors: new Map(tensors.map((tensor) => [tensor.name, tensor])),
+    metadata,
+    bytes,
+    float32: (info) => Effect.map(bytes(info), (raw) => toFloat32(info.dtype, raw))
+  }
+})
+
+const ShardIndex = Schema.fromJsonString(Schema.Struct({ weight_map: Schema.Record(Schema.String, Schema.String) }))
+const decodeIndex = Schema.decodeUnknownEffect(ShardIndex)
+
+/** Opens the weights of a model folder: `model.safetensors`, or the shards that `model.safetensors.index.json` names. */
+export const openFolder = Effect.fn("safetensors.openFolder")(function* (
+  folder: string
+): Effect.fn.Return<Checkpoint, ModelError, FileSystem | Scope> {
+  const fs = yield* FileSystem
+  const single = `${folder}/model.safetensors`
+  const index = `${folder}/model.safetensors.index.json`
+  if (yield* fs.exists(single).pipe(Effect.mapError(fileProblem(single)))) return yield* open(single)
+  if (!(yield* fs.exists(index).pipe(Effect.mapError(fileProblem(index))))) {
+    return yield* fail(
+      new FileProblem({
+        file: folder,
+        detail:
+          "has neither model.safetensors nor model.safetensors.index.json; convert the weights to safetensors, or name the folder that holds them"
+      })
+    )
+  }
+  const text = yield* fs.readFileString(index).pipe(Effect.mapError(fileProblem(index)))
+  const { weight_map } = yield* decodeIndex(text).pipe(
+    Effect.mapError((error) => bad(index, `is not a shard index: ${error.message}`))
+  )
+  const shards = new Map<string, Checkpoint>()
+  for (const shard of [...new Set(Object.values(weight_map))].sort()) {
+    if (shard.includes("/") || shard.includes("\\")) return yield* bad(index, `shard "${shard}" is outside the folder`)
+    shards.set(shard, yield* open(`${folder}/${shard}`))
+  }
+  const tensors = new Map<string, TensorInfo>()
+  for (const [name, shard] of Object.entries(weight_map)) {
+    const info = shards.get(shard)?.tensors.get(name)
+    if (info === undefined) return yield* bad(index, `is said to be in ${shard}, which does not hold it`, name)
+    tensors.set(name, info)
+  }
+  const byFile = new Map([...shards.values()].map((shard) => [shard.source, shard]))
+  return {
+    source: folder,
+    tensors,
+    metadata: Object.assign({}, ...[...shards.values()].map((shard) => shard.metadata)),
+    bytes: (info) => byFile.get(info.file)!.bytes(info),
+    float32: (info) => byFile.get(info.file)!.float32(info)
+  }
+})
+
+/** Raw little-endian data as float32: exact for F32, F16 and BF16, rounded for F64 and wide integers. */
+export const toFloat32 = (dtype: SafetensorsDtype, raw: Uint8Array<ArrayBuffer>): Float32Array<ArrayBuffer> => {
+  const n = raw.byteLength / sizes[dtype]
+  const at = <T>(array: new (buffer: ArrayBuffer, offset: number, length: number) => T): T => {
+    const aligned = raw.byteOffset % sizes[dtype] === 0 ? raw : raw.slice()
+    return new array(aligned.buffer, aligned.byteOffset, n)
+  }
+  switch (dtype) {
+    case "F32":
+      return at(Float32Array<ArrayBuffer>)
+    case "F16":
+      return new Float32Array(at(Float16Array<ArrayBuffer>))
+    case "BF16": {
+      const half = at(Uint16Array<ArrayBuffer>)
+      const bits = new Uint32Array(n)
+      for (let i = 0; i < n; i++) bits[i] = half[i]! << 16
+      return new Float32Array(bits.buffer)
+    }
+    case "F64":
+      return new Float32Array(at(Float64Array<ArrayBuffer>))
+    case "BOOL":
+    case "U8":
+      return new Float32Array(raw)
+    case "I8":
+      return new Float32Array(at(Int8Array<ArrayBuffer>))
+    case "U16":
+      return new Float32Array(at(Uint16Array<ArrayBuffer>))
+    case "I16":
+      return new Float32Array(at(Int16Array<ArrayBuffer>))
+    case "U32":
+      return new Float32Array(at(Uint32Array<ArrayBuffer>))
+    case "I32":
+      return new Float32Array(at(Int32Array<ArrayBuffer>))
+    case "U64":
+      return Float32Array.from(at(BigUint64Array<ArrayBuffer>), Number)
+    case "I64":
+      return Float32Array.from(at(BigInt64Array<ArrayBuffer>), Number)
+  }
+}
+
+/** float32 as BF16 bits, rounded to nearest even; a NaN stays a NaN. */
+export const toBFloat16 = (values: Float32Array): Uint16Array<ArrayBuffer> => {
+  const bits = new Uint32Array(values.buffer, values.byteOffset, values.length)
+  const half = new Uint16Array(values.length)
+  for (let i = 0; i < half.length; i++) {
+    const b = bits[i]!
+    const isNaN = (b & 0x7fffffff) > 0x7f800000
+    half[i] = isNaN ? (b >>> 16) | 0x40 : (b + 0x7fff + ((b >>> 16) & 1)) >>> 16
+  }
+  return half
+}
+
+/** A tensor to be written. `F32`, `F16` and `BF16` take a Float32Array, the integer dtypes their own typed array. */
+export interface TensorToWrite {
+  readonly name: string
+  readonly dtype: "F32" | "F16" | "BF16" | "I32" | "I64" | "U8"
+  readonly shape: ReadonlyArray<number>
+}
+export type TensorData = Float32Array | Int32Array | BigInt64Array | Uint8Array
+
+const encodeData = (dtype: TensorToWrite["dtype"], data: TensorData): Uint8Array => {
+  const stored =
+    data instanceof Float32Array && dtype === "F16"
+      ? new Float16Array(data)
+      : data instanceof Float32Array && dtype === "BF16"
+        ? toBFloat16(data)
+        : data
+  return new Uint8Array(stored.buffer, stored.byteOffset, stored.byteLength)
+}
+
+/**
+ * Writes a safetensors file whose bytes depend only on its tensors and metadata. `read` is asked for one tensor at a time,
+ * in order of names, so a model need not be in memory twice. The file is complete on disk when this returns.
+ */
+export const write = Effect.fn("safetensors.write")(function* <E, R>(
+  file: string,
+  tensors: ReadonlyArray<TensorToWrite>,
+  read: (tensor: TensorToWrite) => Effect.Effect<TensorData, E, R>,
+  metadata: Readonly<Record<string, string>> = {}
+): Effect.fn.Return<void, E | ModelError, R | FileSystem> {
+  const sorted = [...tensors].sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0))
+  const header: Record<string, unknown> = {}
+  const keys = Object.keys(metadata).sort()
+  if (keys.length > 0) header["__metadata__"] = Object.fromEntries(keys.map((key) => [key, metadata[key]]))
+  let offset = 0
+  for (const { dtype, name, shape } of sorted) {
+    const end = offset + elements(shape) * sizes[dtype]
+    header[name] = { dtype, shape, data_offsets: [offset, end] }
+    offset = end
+  }
+  const json = new TextEncoder().encode(JSON.stringify(header))
+  const padded = Math.ceil(json.length / 8) * 8
+  const prefix = new Uint8Array(8 + padded).fill(0x20, 8)
+  new DataView(prefix.buffer).setBigUint64(0, BigInt(padded), true)
+  prefix.set(json, 8)
+
+  yield* Effect.scoped(
+    Effect.gen(function* () {
+      const fs = yield* FileSystem
+      const handle = yield* fs.open(file, { flag: "w" }).pipe(Effect.mapError(fileProblem(file)))
+      yield* handle.writeAll(prefix).pipe(Effect.mapError(fileProblem(file)))
+      for (const tensor of sorted) {
+        const data = encodeData(tensor.dtype, yield* read(tensor))
+        const bytes = elements(tensor.shape) * sizes[tensor.dtype]
+        if (data.byteLength !== bytes) {
+          throw new RangeError(
+            `${tensor.name}: ${data.byteLength} bytes of data for ${tensor.dtype} [${tensor.shape.join(", ")}], which takes ${bytes}`
+          )
+        }
+        yield* handle.writeAll(data).pipe(Effect.mapError(fileProblem(file)))
+      }
+      yield* handle.sync.pipe(Effect.mapError(fileProblem(file)))
+    })
+  )
+})
