@@ -1,0 +1,53 @@
+/**
+ * Demonstrations: answers to learn to write from, narrow as people's answers are. Two to four lines of the window drawn
+ * by popularity without replacement, and a thin tail of longer ones. A pure function of seed and index, so a sampler
+ * may draw rows in any order.
+ */
+import { draws } from "./draws.ts"
+import { say, writeWorldAnswer } from "./language.ts"
+import type { Item, World, WorldSituation } from "./world.ts"
+
+/** A prompt and an answer to it. */
+export interface Demonstration {
+  readonly id: string
+  readonly prompt: string
+  readonly completion: string
+}
+
+const lineCount = (world: World, size: number, uniform: number, base: number): number => {
+  const { demonstrations, lines, tail, mostLines } = world.settings
+  if (demonstrations === "full") return Math.min(size, mostLines)
+  let mass = 0
+  for (let k = 0; k < tail.length; k++) {
+    mass += tail[k]!
+    if (uniform < mass) return Math.min(lines[1] + 1 + k, size)
+  }
+  return Math.min(base, size)
+}
+
+/** Draw `draw` of the demonstrations of a situation. */
+export const demonstrate = (world: World, seed: number, situation: WorldSituation, draw: number): string => {
+  const random = draws(seed, "world", "demonstration", situation.id, draw)
+  const [least, most] = world.settings.lines
+  const base = least + random.integer(most - least + 1)
+  const count = lineCount(world, situation.window.length, random.uniform(), base)
+  const left = [...situation.window]
+  const chosen: Array<Item> = []
+  while (chosen.length < count) {
+    const k = random.weighted(left.map((item) => world.perspectives[item.perspective]!.popularity))
+    chosen.push(...left.splice(k, 1))
+  }
+  return writeWorldAnswer(chosen.map((item) => say(world, "demonstrations", item, random)))
+}
+
+/** Row `index` of an endless supply: training situations in turn, every pass with new demonstrations. */
+export const demonstrationRow = (world: World, seed: number, index: number): Demonstration => {
+  const situations = world.splits.train
+  const situation = situations[index % situations.length]!
+  const draw = Math.floor(index / situations.length)
+  return {
+    id: `${situation.id}/${draw}`,
+    prompt: situation.prompt,
+    completion: demonstrate(world, seed, situation, draw)
+  }
+}
