@@ -2,6 +2,8 @@
  * What people see of a run: a pure fold of the run's events into a state, and the state as lines. `live` is the part of
  * the screen that is redrawn; `said` are the lines that stay. Times are seconds on any one clock.
  */
+import { join } from "node:path"
+import type { Failure, RunEvent } from "../runner/events.ts"
 import { about, bar, clock, count, cut, number, type Paint, plain } from "./format.ts"
 
 export interface TaskView {
@@ -11,21 +13,6 @@ export interface TaskView {
   /** For whom it runs, in words: `seed 1 · op-grpo`. */
   readonly serves: string
 }
-
-export interface Failure {
-  readonly cause: string
-  /** Last lines of the attempt's log. */
-  readonly log: ReadonlyArray<string>
-  readonly logPath: string | null
-  /** The command that tries again. */
-  readonly retry: string
-}
-
-export type Seen =
-  | { readonly _tag: "task"; readonly key: string; readonly state: "started" | "done" | "cached"; readonly at: number }
-  | { readonly _tag: "failed"; readonly key: string; readonly failure: Failure; readonly at: number }
-  | { readonly _tag: "progress"; readonly key: string; readonly step: number; readonly of: number; readonly at: number }
-  | { readonly _tag: "metrics"; readonly key: string; readonly values: Readonly<Record<string, number | null>> }
 
 interface Running {
   readonly startedAt: number
@@ -47,9 +34,12 @@ export interface State {
   readonly past: ReadonlyMap<string, number>
   readonly startedAt: number
   readonly running: ReadonlyMap<string, Running>
-  readonly ended: ReadonlyMap<string, "done" | "cached" | "failed">
+  readonly ended: ReadonlyMap<string, "done" | "cached" | "failed" | "skipped">
   /** Wall seconds of tasks that this run finished, by stage. */
   readonly took: ReadonlyMap<string, ReadonlyArray<number>>
+  /** The warehouse folder, as logs are named to people, and the command that tries again. */
+  readonly warehouse: string
+  readonly retry: string
 }
 
 export const begin = (of: {
@@ -58,6 +48,8 @@ export const begin = (of: {
   readonly unshared: number
   readonly jobs: number
   readonly past?: ReadonlyMap<string, number>
+  readonly warehouse: string
+  readonly retry: string
   readonly at: number
 }): State => ({
   tasks: new Map(of.tasks.map((task) => [task.key, task])),
@@ -68,49 +60,43 @@ export const begin = (of: {
   startedAt: of.at,
   running: new Map(),
   ended: new Map(),
-  took: new Map()
+  took: new Map(),
+  warehouse: of.warehouse,
+  retry: of.retry
 })
 
 const without = <K, V>(map: ReadonlyMap<K, V>, key: K): ReadonlyMap<K, V> =>
   new Map([...map].filter(([k]) => k !== key))
 
-export const fold = (state: State, seen: Seen): State => {
-  const current = state.running.get(seen.key)
-  switch (seen._tag) {
+/** The state after an event that came in at `at`. Events of tasks it does not know to be running change nothing. */
+export const fold = (state: State, event: RunEvent, at: number): State => {
+  switch (event.type) {
     case "task": {
-      if (seen.state === "started") {
-        const fresh: Running = { startedAt: seen.at, first: null, step: 0, of: 0, at: seen.at, values: {} }
-        return { ...state, running: new Map(state.running).set(seen.key, fresh) }
+      if (event.state === "started") {
+        const fresh: Running = { startedAt: at, first: null, step: event.firstStep ?? 0, of: 0, at, values: {} }
+        return { ...state, running: new Map(state.running).set(event.key, fresh) }
       }
-      const stage = state.tasks.get(seen.key)?.stage
+      const current = state.running.get(event.key)
       const took = new Map(state.took)
-      if (seen.state === "done" && current && stage !== undefined) {
-        took.set(stage, [...(took.get(stage) ?? []), seen.at - current.startedAt])
+      if (event.state === "done" && current) {
+        took.set(event.stage, [...(took.get(event.stage) ?? []), at - current.startedAt])
       }
-      return {
-        ...state,
-        took,
-        running: without(state.running, seen.key),
-        ended: new Map(state.ended).set(seen.key, seen.state)
-      }
+      const ended = new Map(state.ended).set(event.key, event.state)
+      return { ...state, took, running: without(state.running, event.key), ended }
     }
-    case "failed":
-      return {
-        ...state,
-        running: without(state.running, seen.key),
-        ended: new Map(state.ended).set(seen.key, "failed")
-      }
+    case "skipped":
+      return { ...state, ended: new Map(state.ended).set(event.key, "skipped") }
     case "progress": {
+      const current = state.running.get(event.key)
       if (!current) return state
-      const first = current.first ?? { step: seen.step, at: seen.at }
-      const next: Running = { ...current, first, step: seen.step, of: seen.of, at: seen.at }
-      return { ...state, running: new Map(state.running).set(seen.key, next) }
+      const first = current.first ?? { step: event.step, at }
+      const values = { ...current.values, ...event.metrics }
+      const next: Running = { ...current, first, step: event.step, of: event.of, at, values }
+      return { ...state, running: new Map(state.running).set(event.key, next) }
     }
-    case "metrics": {
-      if (!current) return state
-      const next: Running = { ...current, values: { ...current.values, ...seen.values } }
-      return { ...state, running: new Map(state.running).set(seen.key, next) }
-    }
+    case "notice":
+    case "summary":
+      return state
   }
 }
 
@@ -178,7 +164,7 @@ const label = (task: TaskView | undefined): string => task?.nodes.join(", ") ?? 
 /** The lines that are redrawn: the state of the whole, then one line per running task, none longer than `columns`. */
 export const live = (state: State, now: number, columns = 100, paint: Paint = plain): ReadonlyArray<string> => {
   const ended = [...state.ended.values()]
-  const failed = ended.filter((s) => s === "failed").length
+  const lost = ended.filter((s) => s === "failed").length
   const seconds = remaining(state, now)
   const names = [...state.running.keys()].map((key) => label(state.tasks.get(key)))
   const who = [...state.running.keys()].map((key) => state.tasks.get(key)?.serves ?? "")
@@ -196,30 +182,46 @@ export const live = (state: State, now: number, columns = 100, paint: Paint = pl
   })
   const total = [
     `${ended.length}/${state.tasks.size} tasks`,
-    ...(failed > 0 ? [`${failed} failed`] : []),
+    ...(lost > 0 ? [`${lost} failed`] : []),
     clock(now - state.startedAt),
     ...(seconds !== null && state.running.size > 0 ? [`about ${about(seconds)} left`] : [])
   ].join(" · ")
   return [...lines, paint("dim", cut(` ${total}`, columns))]
 }
 
+const failed = (state: State, failure: Failure): ReadonlyArray<string> => [
+  ...(failure.signal === null ? [] : [`ended by ${failure.signal}`]),
+  ...failure.message.split("\n"),
+  ...(failure.logLines.length > 0 ? ["last lines of its log:", ...failure.logLines.map((line) => `| ${line}`)] : []),
+  ...(failure.log === null ? [] : [`log:   ${join(state.warehouse, failure.log)}`]),
+  `again: ${state.retry}`
+]
+
 /** The lines that stay when an event comes in. `before` is the state without it. Cached tasks and progress say nothing. */
-export const said = (before: State, seen: Seen, paint: Paint = plain): ReadonlyArray<string> => {
-  const task = before.tasks.get(seen.key)
-  const started = before.running.get(seen.key)?.startedAt
-  const who = `${label(task)}${task?.serves ? `  ${paint("dim", task.serves)}` : ""}`
-  if (seen._tag === "task" && seen.state === "done") {
-    return [`${paint("green", "done")}  ${who}${started === undefined ? "" : `  ${clock(seen.at - started)}`}`]
+export const said = (before: State, event: RunEvent, at: number, paint: Paint = plain): ReadonlyArray<string> => {
+  if (event.type === "notice") return [`${paint("yellow", "note")}  ${event.message}`]
+  if (event.type === "progress" || event.type === "summary") return []
+  const task = before.tasks.get(event.key)
+  const startedAt = before.running.get(event.key)?.startedAt
+  const who = [event.nodes.join(", "), paint("dim", task?.serves ?? "")].filter((text) => text !== "").join("  ")
+  const seconds = startedAt === undefined ? "" : clock(at - startedAt)
+  if (event.type === "skipped") {
+    const because = before.tasks.get(event.because)
+    return [`${paint("yellow", "skipped")}  ${who}: it needs ${label(because)}, which failed`]
   }
-  if (seen._tag !== "failed") return []
-  const { cause, log, logPath, retry } = seen.failure
-  return [
-    `${paint("red", "FAILED")}  ${who}${started === undefined ? "" : `  after ${clock(seen.at - started)}`}`,
-    ...cause.split("\n").map((line) => `  ${line}`),
-    ...(log.length > 0 ? ["  last lines of its log:", ...log.map((line) => paint("dim", `  | ${line}`))] : []),
-    ...(logPath === null ? [] : [`  log:   ${logPath}`]),
-    `  again: ${retry}`
-  ]
+  switch (event.state) {
+    case "done":
+      return [`${paint("green", "done")}  ${who}  ${seconds}`.trimEnd()]
+    case "failed":
+      return [
+        `${paint("red", "FAILED")}  ${who}${seconds === "" ? "" : `  after ${seconds}`}`,
+        ...(event.failure ? failed(before, event.failure).map((line) => `  ${line}`) : [])
+      ]
+    case "started":
+      return event.firstStep ? [`resumed  ${who}  from step ${event.firstStep}`] : []
+    case "cached":
+      return []
+  }
 }
 
 /** In whose name a shared task runs: one seed and one arm by name, else how many. */

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest"
-import { begin, fold, header, live, remaining, type Seen, type State, said, serves } from "../../src/cli/progress.ts"
+import { begin, fold, header, live, remaining, type State, said, serves } from "../../src/cli/progress.ts"
+import type { RunEvent } from "../../src/runner/events.ts"
 
 const task = (key: string, stage: string, who = "seed 1 · op-grpo") => ({ key, stage, nodes: [stage], serves: who })
 const start = (more: Partial<Parameters<typeof begin>[0]> = {}) =>
@@ -8,10 +9,36 @@ const start = (more: Partial<Parameters<typeof begin>[0]> = {}) =>
     cells: 4,
     unshared: 9,
     jobs: 2,
+    warehouse: "store",
+    retry: "exp run a.yaml",
     at: 0,
     ...more
   })
-const play = (state: State, ...events: ReadonlyArray<Seen>) => events.reduce(fold, state)
+type TaskState = Extract<RunEvent, { readonly type: "task" }>["state"]
+const stages: Readonly<Record<string, string>> = { a: "sft", b: "grpo", c: "grpo" }
+const turn = (key: string, state: TaskState, more: object = {}): RunEvent => ({
+  type: "task",
+  key,
+  stage: stages[key]!,
+  nodes: [stages[key]!],
+  pid: null,
+  state,
+  ...more
+})
+const step = (
+  key: string,
+  step: number,
+  of: number,
+  metrics: Readonly<Record<string, number | null>> = {}
+): RunEvent => ({
+  type: "progress",
+  key,
+  step,
+  of,
+  metrics
+})
+const play = (state: State, ...events: ReadonlyArray<readonly [number, RunEvent]>) =>
+  events.reduce((now, [at, event]) => fold(now, event, at), state)
 
 describe("the estimate", () => {
   it("is silent when nothing is known", () => {
@@ -33,9 +60,9 @@ describe("the estimate", () => {
     // Resumed at step 40: 10 steps in 5 s, so 0.5 s a step and 50 steps left.
     const state = play(
       start({ tasks: [task("a", "sft")], jobs: 1 }),
-      { _tag: "task", key: "a", state: "started", at: 0 },
-      { _tag: "progress", key: "a", step: 40, of: 100, at: 3 },
-      { _tag: "progress", key: "a", step: 50, of: 100, at: 8 }
+      [0, turn("a", "started", { firstStep: 40 })],
+      [3, step("a", 40, 100)],
+      [8, step("a", 50, 100)]
     )
     expect(remaining(state, 8)).toBe(25)
     expect(remaining(state, 10)).toBe(23)
@@ -44,26 +71,24 @@ describe("the estimate", () => {
   it("lets what a stage took in this run replace what it took before", () => {
     const state = play(
       start({ past: new Map([["grpo", 600]]), tasks: [task("b", "grpo"), task("c", "grpo")] }),
-      { _tag: "task", key: "b", state: "started", at: 0 },
-      { _tag: "task", key: "b", state: "done", at: 30 }
+      [0, turn("b", "started")],
+      [30, turn("b", "done")]
     )
     expect(remaining(state, 30)).toBe(30)
   })
 
   it("is nothing when all has ended", () => {
-    const state = play(start({ tasks: [task("a", "sft")] }), { _tag: "task", key: "a", state: "cached", at: 0 })
-    expect(remaining(state, 9)).toBe(0)
+    expect(remaining(play(start({ tasks: [task("a", "sft")] }), [0, turn("a", "cached")]), 9)).toBe(0)
   })
 })
 
 describe("the live part", () => {
   const state = play(
     start(),
-    { _tag: "task", key: "a", state: "cached", at: 0 },
-    { _tag: "task", key: "b", state: "started", at: 0 },
-    { _tag: "progress", key: "b", step: 0, of: 60, at: 0 },
-    { _tag: "progress", key: "b", step: 30, of: 60, at: 30 },
-    { _tag: "metrics", key: "b", values: { loss: 0.1, reward: 0.4123, "perf/tokens_per_second": 1240.4 } }
+    [0, turn("a", "cached")],
+    [0, turn("b", "started")],
+    [0, step("b", 0, 60)],
+    [30, step("b", 30, 60, { loss: 0.1, reward: 0.4123, "perf/tokens_per_second": 1240.4 })]
   )
 
   it("shows step, bar, reward, rate and time left of each running task, and the total", () => {
@@ -80,38 +105,49 @@ describe("the live part", () => {
   })
 
   it("ignores what it hears of tasks that are not running", () => {
-    expect(fold(state, { _tag: "progress", key: "zz", step: 1, of: 2, at: 1 })).toBe(state)
-    expect(fold(state, { _tag: "metrics", key: "zz", values: {} })).toBe(state)
+    expect(fold(state, step("zz", 1, 2), 1)).toBe(state)
   })
 })
 
 describe("lines that stay", () => {
-  const state = play(start(), { _tag: "task", key: "b", state: "started", at: 10 })
+  const state = play(start(), [10, turn("b", "started")])
 
-  it("says what is done and how long it took", () => {
-    expect(said(state, { _tag: "task", key: "b", state: "done", at: 52 })).toEqual([
-      "done  grpo  seed 1 · op-grpo  0:42"
-    ])
-    expect(said(state, { _tag: "task", key: "a", state: "cached", at: 52 })).toEqual([])
+  it("say what is done and how long it took, and nothing of what was cached", () => {
+    expect(said(state, turn("b", "done"), 52)).toEqual(["done  grpo  seed 1 · op-grpo  0:42"])
+    expect(said(state, turn("a", "cached"), 52)).toEqual([])
   })
 
-  it("gives a failure its cause, log and remedy", () => {
+  it("give a failure its cause, log and remedy", () => {
     const failure = {
-      cause: "NaN in loss at step 3",
-      log: ["step 2", "step 3"],
-      logPath: "store/attempts/x/log.txt",
-      retry: "exp run a.yaml"
+      tag: "NotFinite",
+      message: "loss is NaN at step 3",
+      signal: null,
+      logLines: ["step 2", "step 3"],
+      log: "attempts/x/log.txt"
     }
-    expect(said(state, { _tag: "failed", key: "b", failure, at: 12 })).toEqual([
+    const event = turn("b", "failed", { failure })
+    expect(said(state, event, 12)).toEqual([
       "FAILED  grpo  seed 1 · op-grpo  after 0:02",
-      "  NaN in loss at step 3",
+      "  loss is NaN at step 3",
       "  last lines of its log:",
       "  | step 2",
       "  | step 3",
       "  log:   store/attempts/x/log.txt",
       "  again: exp run a.yaml"
     ])
-    expect(fold(state, { _tag: "failed", key: "b", failure, at: 12 }).ended.get("b")).toBe("failed")
+    expect(fold(state, event, 12).ended.get("b")).toBe("failed")
+  })
+
+  it("say what is not tried, and because of what", () => {
+    const event: RunEvent = { type: "skipped", key: "c", stage: "grpo", nodes: ["grpo"], because: "a" }
+    expect(said(state, event, 12)).toEqual(["skipped  grpo  seed 1 · op-grpo: it needs sft, which failed"])
+    expect(fold(state, event, 12).ended.get("c")).toBe("skipped")
+  })
+
+  it("say where a resumed task goes on", () => {
+    expect(said(start(), turn("b", "started", { firstStep: 40 }), 0)).toEqual([
+      "resumed  grpo  seed 1 · op-grpo  from step 40"
+    ])
   })
 })
 
