@@ -107,7 +107,7 @@ describe("grpo", () => {
         fc.array(row, { minLength: 2, maxLength: 5 }),
         fc.constantFrom("token-mean" as const, "sequence-mean" as const),
         (rows, aggregation) => {
-          const tokens = rows.flatMap(({ mask }) => mask).reduce((a, b) => a + b, 0)
+          const tokens = rows.flatMap(({ mask }) => mask).reduce<number>((a, b) => a + b, 0)
           if (tokens === 0) return
           const run = (part: typeof rows) =>
             evaluateTokens(grpo({ aggregation, klCoefficient: 0.1 }), {
