@@ -1,0 +1,107 @@
+/**
+ * What the pages show works: fenced `yaml` parses (and, where it names a pipeline, is a valid experiment), fenced `ts`
+ * type-checks as a module of its own (`ts fragment` only has to parse), and links lead somewhere.
+ */
+import { execFileSync } from "node:child_process"
+import { existsSync, globSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { stripTypeScriptTypes } from "node:module"
+import { dirname, join } from "node:path"
+import { afterAll, beforeAll, describe, expect, it } from "vitest"
+import { parseDocument } from "yaml"
+import { root } from "./support/imports.ts"
+
+interface Block {
+  /** `README.md:31`: where its first line is. */
+  readonly at: string
+  readonly info: string
+  readonly text: string
+}
+
+const blocksOf = (file: string, text: string): ReadonlyArray<Block> => {
+  const blocks: Array<Block> = []
+  const lines = text.split("\n")
+  for (let i = 0; i < lines.length; i++) {
+    const info = /^```(\S.*)?$/.exec(lines[i]!)
+    if (!info) continue
+    const end = lines.indexOf("```", i + 1)
+    if (end < 0) throw new Error(`${file}:${i + 1}: a fence that is never closed`)
+    blocks.push({ at: `${file}:${i + 2}`, info: info[1] ?? "", text: lines.slice(i + 1, end).join("\n") })
+    i = end
+  }
+  return blocks
+}
+
+const pages = [...globSync("*.md", { cwd: root }), ...globSync("docs/**/*.md", { cwd: root })].sort()
+const blocks = pages.flatMap((page) => blocksOf(page, readFileSync(join(root, page), "utf8")))
+const ofKind = (...infos: ReadonlyArray<string>) => blocks.filter((block) => infos.includes(block.info))
+
+describe("fenced yaml", () => {
+  it.each(ofKind("yaml"))("$at parses", ({ text }) => {
+    expect(parseDocument(text).errors).toEqual([])
+  })
+})
+
+describe("fenced typescript", () => {
+  // Inside the project, so that packages and the project's own name resolve.
+  const folder = join(root, `.vitest-docs-${process.pid}`)
+  const whole = ofKind("ts")
+  const nameOf = (at: string) => at.replaceAll(/[^A-Za-z0-9]+/g, "_")
+  let complaints = ""
+
+  beforeAll(() => {
+    if (whole.length === 0) return
+    mkdirSync(folder, { recursive: true })
+    for (const { at, text } of whole) writeFileSync(join(folder, `${nameOf(at)}.ts`), `${text}\nexport {}\n`)
+    const settings = { extends: "../tsconfig.json", compilerOptions: { noUnusedLocals: false }, include: ["*.ts"] }
+    writeFileSync(join(folder, "tsconfig.json"), JSON.stringify(settings))
+    try {
+      execFileSync(process.execPath, [join(root, "node_modules/typescript/bin/tsc"), "-p", folder], {
+        encoding: "utf8"
+      })
+    } catch (error) {
+      complaints = String((error as { readonly stdout?: unknown }).stdout ?? error)
+    }
+  }, 120_000)
+
+  afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+  it.each(ofKind("ts", "ts fragment"))("$at parses", ({ text }) => {
+    expect(() => stripTypeScriptTypes(text)).not.toThrow()
+  })
+
+  it.each(whole)("$at type-checks", ({ at }) => {
+    expect(complaints.split("\n").filter((line) => line.includes(`${nameOf(at)}.ts`))).toEqual([])
+  })
+})
+
+describe("links", () => {
+  const links = pages.flatMap((page) => {
+    const text = readFileSync(join(root, page), "utf8").replaceAll(/^```[\s\S]*?^```$/gm, "")
+    return [...text.matchAll(/\]\(([^)\s]+)\)/g)]
+      .map(([, to]) => ({ page, to: to!.replace(/#.*$/, "") }))
+      .filter(({ to }) => to !== "" && !/^[a-z]+:/.test(to))
+  })
+
+  it.each(links)("$page leads to $to", ({ page, to }) => {
+    expect(existsSync(join(root, dirname(page), to))).toBe(true)
+  })
+})
+
+it("every page is in the index of pages", () => {
+  const index = readFileSync(join(root, "docs/README.md"), "utf8")
+  const missing = globSync("*.md", { cwd: join(root, "docs") }).filter(
+    (page) => page !== "README.md" && !index.includes(`(${page})`)
+  )
+  expect(missing).toEqual([])
+})
+
+it("every experiment says its question, its command and what is expected, and the command names the file", () => {
+  const wrong = globSync("experiments/**/*.yaml", { cwd: root }).filter((file) => {
+    const head = readFileSync(join(root, file), "utf8").split(/^[^#\n]/m)[0]!
+    return (
+      !file.includes("/base/") &&
+      !(/^# Question:/m.test(head) && new RegExp(`^# Run: .*${file}`, "m").test(head) && /^# Expect/m.test(head))
+    )
+  })
+  expect(wrong).toEqual([])
+})
