@@ -50,10 +50,6 @@ export const functionAt = <A extends ReadonlyArray<unknown>, R>(
 export const pointersAt = (address: bigint, count: number): BigUint64Array =>
   BigUint64Array.from(new BigUint64Array(koffi.view(address, count * 8)))
 
-/** `length` bytes of native memory that native code owns; valid only as long as that code says. */
-export const bytesAt = (address: bigint, length: number): Uint8Array<ArrayBuffer> =>
-  new Uint8Array(koffi.view(address, length))
-
 /** A zeroed, aligned block of memory that does not move; alive while it is referenced and not freed. */
 export interface Block {
   readonly buffer: ArrayBuffer

@@ -4,17 +4,7 @@
  * that version has shipped"); the numbers below are positions in it. Every call throws `OrtFailure` on a bad status.
  */
 
-import {
-  allocate,
-  bytesAt,
-  type CType,
-  functionAt,
-  libraryFunction,
-  loadLibrary,
-  outParameter,
-  type Pointer,
-  pointersAt
-} from "../ffi.ts"
+import { type CType, functionAt, libraryFunction, loadLibrary, outParameter, type Pointer, pointersAt } from "../ffi.ts"
 
 /** The API version asked for: the one that `onnxruntime-node` 1.30 was built with. */
 const apiVersion = 30
@@ -83,9 +73,6 @@ export const openOrt = (file: string) => {
   return {
     version,
     buildInfo: plain<[], string>(254, S, [])(),
-    check,
-
-    createEnv: make<[level: number, logId: string]>(3, ["int", S]),
     createEnvWithGlobalThreadPools: make<[level: number, logId: string, options: bigint]>(119, ["int", S, P]),
     createThreadingOptions: make<[]>(121, []),
     setGlobalIntraOpNumThreads: act<[options: bigint, threads: number]>(147, [P, "int"]),
@@ -96,15 +83,11 @@ export const openOrt = (file: string) => {
 
     createSessionOptions: make<[]>(10, []),
     setOptimizedModelFilePath: act<[options: bigint, file: string]>(11, [P, path]),
-    enableProfiling: act<[options: bigint, prefix: string]>(14, [P, path]),
-    disableMemPattern: act<[options: bigint]>(17, [P]),
-    setSessionLogSeverityLevel: act<[options: bigint, level: number]>(22, [P, "int"]),
     setGraphOptimizationLevel: act<[options: bigint, level: number]>(23, [P, "int"]),
     setIntraOpNumThreads: act<[options: bigint, threads: number]>(24, [P, "int"]),
     setInterOpNumThreads: act<[options: bigint, threads: number]>(25, [P, "int"]),
     disablePerSessionThreads: act<[options: bigint]>(120, [P]),
     addSessionConfigEntry: act<[options: bigint, key: string, value: string]>(130, [P, S, S]),
-    addInitializer: act<[options: bigint, name: string, value: bigint]>(150, [P, S, P]),
     addExternalInitializers: act<[options: bigint, names: bigint, values: bigint, count: number]>(210, [
       P,
       P,
@@ -112,19 +95,12 @@ export const openOrt = (file: string) => {
       "size_t"
     ]),
 
-    createSession: make<[env: bigint, file: string, options: bigint]>(7, [P, path, P]),
-    createSessionFromArray: make<[env: bigint, model: Uint8Array, bytes: number, options: bigint]>(8, [
-      P,
-      P,
-      "size_t",
-      P
-    ]),
+    createSessionFromArray: make<[env: bigint, model: bigint, bytes: number, options: bigint]>(8, [P, P, "size_t", P]),
     /** Runs a session over prepared argument blocks; blocks the thread. */
-    run: (session: bigint, options: Pointer, inputs: Arguments, outputs: Arguments): void =>
+    run: (session: bigint, inputs: Arguments, outputs: Arguments): void =>
       check(
-        run(session, options, inputs.names, inputs.values, inputs.count, outputs.names, outputs.count, outputs.values)
+        run(session, null, inputs.names, inputs.values, inputs.count, outputs.names, outputs.count, outputs.values)
       ),
-    endProfiling: make<[session: bigint, allocator: bigint]>(110, [P, P]),
 
     createTensor: make<[memoryInfo: bigint, data: bigint, bytes: number, dims: bigint, rank: number, type: number]>(
       49,
@@ -132,18 +108,11 @@ export const openOrt = (file: string) => {
     ),
     createCpuMemoryInfo: make<[allocatorType: number, memoryType: number]>(69, ["int", "int"]),
     createAllocator: make<[session: bigint, memoryInfo: bigint]>(131, [P, P]),
-    defaultAllocator: make<[]>(78, []),
-    allocatorFree: act<[allocator: bigint, block: bigint]>(76, [P, P]),
     allocatorStats: make<[allocator: bigint]>(319, [P]),
     keyValue: plain<[pairs: bigint, key: string], string | null>(297, S, [P, S]),
 
-    createRunOptions: make<[]>(39, []),
-    addRunConfigEntry: act<[options: bigint, key: string, value: string]>(165, [P, S, S]),
-
-    releaseEnv: release(92),
     releaseSession: release(95),
     releaseValue: release(96),
-    releaseRunOptions: release(97),
     releaseSessionOptions: release(100),
     releaseThreadingOptions: release(122),
     releaseAllocator: release(132),
@@ -168,17 +137,3 @@ export const optimizationLevels = { none: 0, basic: 1, extended: 2, all: 99 } as
 /** OrtAllocatorType.OrtArenaAllocator and OrtMemType.OrtMemTypeDefault. */
 export const arenaAllocator = 1
 export const defaultMemory = 0
-
-/** A UTF-8 string that onnxruntime allocated, read until its terminating zero. */
-export const stringAt = (address: bigint): string => {
-  let length = 0
-  for (; bytesAt(address + BigInt(length), 1)[0] !== 0; length++);
-  return Buffer.from(bytesAt(address, length)).toString("utf8")
-}
-
-/** A C array of int64 dimensions. */
-export const dimensions = (shape: ReadonlyArray<number>) => {
-  const block = allocate(shape.length * 8)
-  new BigInt64Array(block.buffer, block.byteOffset, shape.length).set(shape.map(BigInt))
-  return block
-}

@@ -1,0 +1,96 @@
+/**
+ * A device runs programs. This is the whole of what the rest of the project knows of one: load a program, hold named
+ * tensors between runs, run with feeds. Which library does it, and where, is the layer's affair.
+ *
+ * `run` blocks the thread while the device works: a task runs in a process of its own, whose supervisor watches it.
+ */
+
+import { Context, type Effect, type Scope } from "effect"
+import type { Program } from "../tensor/Program.ts"
+import type { Dtype } from "../tensor/Tensor.ts"
+import type { DeviceError } from "./DeviceError.ts"
+import type { HostTensor, TensorSpec, TypedArray } from "./HostTensor.ts"
+import type { NumericClass } from "./numericClass.ts"
+
+/** What a run had under it; recorded with every attempt. */
+export interface DeviceInfo {
+  /** `cpu`, `webgpu`, `xla:cuda`, ... */
+  readonly provider: string
+  /** The hardware, as it names itself. */
+  readonly adapter: string
+  readonly threads: number
+  /** The library and its version. */
+  readonly runtime: string
+  /** Graph optimisers, those switched off with a leading `-`. */
+  readonly optimisers: ReadonlyArray<string>
+  /** Nodes of all loaded programs that did not run on the adapter. */
+  readonly fallbackNodes: number
+  readonly numericClass: NumericClass
+}
+
+/** A tensor that lives on the device until its scope closes. */
+export interface DeviceTensor {
+  readonly _tag: "DeviceTensor"
+  readonly name: string
+  readonly dtype: Dtype
+  readonly shape: ReadonlyArray<number>
+  readonly byteLength: number
+}
+
+/** A program that is ready to run, until its scope closes. */
+export interface Loaded {
+  readonly _tag: "Loaded"
+  readonly program: Program
+  /** Milliseconds that loading took; 0 where a loaded copy was there. */
+  readonly loadMs: number
+  /** Outputs that a tensor which is also their input receives without a copy. */
+  readonly inPlace: ReadonlyArray<string>
+}
+
+export interface DeviceStats {
+  readonly runs: number
+  /** Milliseconds inside the library's own run call. */
+  readonly runMs: number
+  /** Milliseconds of loading programs. */
+  readonly loadMs: number
+  /** The most bytes that this device's tensors and intermediate values took at once. */
+  readonly peakBytes: number
+  /** What they take now. */
+  readonly bytes: number
+}
+
+/** Inputs by name. A host tensor is copied to the device; a device tensor is used where it lies. */
+export type Feeds = Readonly<Record<string, HostTensor | DeviceTensor>>
+
+export interface LoadOptions {
+  /**
+   * Inputs that are known now. They become part of the loaded program, which the library may then rearrange (2-3 times
+   * faster decoding): they must not change, nor be given up, while the program is loaded. Not for weights in training.
+   */
+  readonly constants?: Readonly<Record<string, DeviceTensor>>
+}
+
+export class Device extends Context.Service<
+  Device,
+  {
+    readonly info: DeviceInfo
+    /** Readies a program; an equal program that is loaded already is shared. */
+    load(program: Program, options?: LoadOptions): Effect.Effect<Loaded, DeviceError, Scope.Scope>
+    /** A tensor with the given elements, or zeros. */
+    tensor(spec: TensorSpec, init?: TypedArray | "zeros"): Effect.Effect<DeviceTensor, DeviceError, Scope.Scope>
+    /** Replaces a tensor's elements. */
+    write(tensor: DeviceTensor, data: TypedArray): Effect.Effect<void, DeviceError>
+    /** A copy of a tensor's elements. */
+    read(tensor: DeviceTensor): Effect.Effect<HostTensor, DeviceError>
+    /**
+     * Runs a program. Outputs named in `into` are left in those tensors; the others are returned. A tensor may be an
+     * input and the place of an output at once: the input's old elements are read before they are overwritten.
+     */
+    run(
+      loaded: Loaded,
+      feeds: Feeds,
+      into?: Readonly<Record<string, DeviceTensor>>
+    ): Effect.Effect<Readonly<Record<string, HostTensor>>, DeviceError>
+    readonly stats: Effect.Effect<DeviceStats>
+  }
+>()("overtone/device/Device") {}

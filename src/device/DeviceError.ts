@@ -1,0 +1,89 @@
+/** What can go wrong between a program and a device: one error with a reason. */
+
+import { Schema } from "effect"
+
+/** The library that drives the device is not there or cannot be opened. */
+export class LibraryMissing extends Schema.TaggedError<LibraryMissing>()("LibraryMissing", { detail: Schema.String }) {
+  override get message() {
+    return `The device's library is missing: ${this.detail}`
+  }
+}
+
+/** The program could not be made ready; `node` is the part of it that was refused, where the library says so. */
+export class LoadFailed extends Schema.TaggedError<LoadFailed>()("LoadFailed", {
+  program: Schema.String,
+  node: Schema.NullOr(Schema.String),
+  detail: Schema.String
+}) {
+  override get message() {
+    return `Program ${this.program} cannot be loaded${this.node ? ` (at ${this.node})` : ""}: ${this.detail}`
+  }
+}
+
+/** A run broke off; what its outputs hold is undefined. */
+export class RunFailed extends Schema.TaggedError<RunFailed>()("RunFailed", {
+  program: Schema.String,
+  node: Schema.NullOr(Schema.String),
+  detail: Schema.String
+}) {
+  override get message() {
+    return `Program ${this.program} failed${this.node ? ` at ${this.node}` : ""}: ${this.detail}`
+  }
+}
+
+/** A tensor does not fit where it was given. */
+export class ShapeMismatch extends Schema.TaggedError<ShapeMismatch>()("ShapeMismatch", {
+  program: Schema.String,
+  tensor: Schema.String,
+  detail: Schema.String
+}) {
+  override get message() {
+    return `${this.tensor} of ${this.program}: ${this.detail}`
+  }
+}
+
+/** An input without a value, or a value without an input. */
+export class BadFeed extends Schema.TaggedError<BadFeed>()("BadFeed", {
+  program: Schema.String,
+  detail: Schema.String
+}) {
+  override get message() {
+    return `Program ${this.program}: ${this.detail}`
+  }
+}
+
+/** A tensor or a program was used after its scope closed. */
+export class Released extends Schema.TaggedError<Released>()("Released", { what: Schema.String }) {
+  override get message() {
+    return `${this.what} was used after its scope closed.`
+  }
+}
+
+export class OutOfMemory extends Schema.TaggedError<OutOfMemory>()("OutOfMemory", {
+  what: Schema.String,
+  bytes: Schema.NullOr(Schema.Finite)
+}) {
+  override get message() {
+    const size = this.bytes === null ? "" : ` (${this.bytes} bytes)`
+    return `Not enough memory for ${this.what}${size}; use a smaller batch or fewer tensors at once.`
+  }
+}
+
+export const DeviceErrorReason = Schema.Union([
+  LibraryMissing,
+  LoadFailed,
+  RunFailed,
+  ShapeMismatch,
+  BadFeed,
+  Released,
+  OutOfMemory
+])
+export type DeviceErrorReason = typeof DeviceErrorReason.Type
+
+export class DeviceError extends Schema.TaggedError<DeviceError>()("DeviceError", { reason: DeviceErrorReason }) {
+  override get message() {
+    return this.reason.message
+  }
+}
+
+export const deviceError = (reason: DeviceErrorReason): DeviceError => new DeviceError({ reason })

@@ -1,0 +1,93 @@
+/**
+ * Loops and barriers.
+ *
+ * A barrier must hold: common-subexpression elimination is off in this backend, and each output is a Reshape (which
+ * shares its operand's memory) whose target shape is the operand's shape plus 0 times the number of elements of every
+ * input: no output can be there before all inputs are, and nothing is copied.
+ */
+
+import type { PrimitiveOf, Tensor } from "../../../tensor/Tensor.ts"
+import { declare, type Name } from "../Graph.ts"
+import type { Lower, Lowering } from "../Lowering.ts"
+
+export const barrier: Lower<PrimitiveOf<"barrier">> = (_, inputs, outputs, to) => {
+  const { graph } = to
+  const values = inputs.map((x) => to.value(x))
+  const counts = values.map(({ name }) => graph.node("Size", [name]))
+  const count = counts.length === 1 ? counts[0]! : graph.node("Max", counts)
+  const nothing = graph.node("Mul", [count, graph.scalar("i64", 0)])
+  values.forEach(({ name, shape }, i) => {
+    if (shape.length === 0) {
+      // a scalar has no shape to hang the dependence on: give it one axis and take it away again
+      const one = graph.node("Add", [graph.int64s([1]), nothing])
+      const held = graph.node("Reshape", [graph.node("Reshape", [name, one]), graph.int64s([])])
+      to.set(outputs[i]!, held, shape)
+      return
+    }
+    const target = graph.node("Add", [graph.shapeValue(shape), nothing])
+    to.set(outputs[i]!, graph.node("Reshape", [name, target], { allowzero: 1 }), shape)
+  })
+}
+
+/** Lowers the nodes that lead to some tensors; given by the writer, which knows every operation. */
+export type LowerAll = (results: ReadonlyArray<Tensor>, to: Lowering) => void
+
+export const loop = (
+  op: PrimitiveOf<"loop">,
+  inputs: ReadonlyArray<Tensor>,
+  outputs: ReadonlyArray<Tensor>,
+  to: Lowering,
+  lowerAll: LowerAll
+): void => {
+  const { graph } = to
+  const { body, carried, scanned, reverse } = op
+  const trips = graph.dimValue(op.trips)
+  const inside = to.inner()
+  inside.graph.label = graph.label
+  const iteration = graph.fresh()
+  const going = graph.fresh()
+  const states = body.parameters.slice(1, 1 + carried)
+  const stateNames = states.map(() => graph.fresh())
+
+  const last = reverse ? graph.node("Sub", [trips, graph.int64s([1])]) : undefined
+  const at: Name = last
+    ? inside.graph.node("Reshape", [inside.graph.node("Sub", [last, iteration]), graph.int64s([])])
+    : iteration
+  inside.set(body.parameters[0]!, inside.graph.node("Cast", [at], { to: 6 }))
+  states.forEach((state, i) => {
+    inside.set(state, stateNames[i]!)
+  })
+  body.parameters.slice(1 + carried).forEach((parameter, i) => {
+    const source = inputs[carried + i]!
+    if (i < scanned) inside.set(parameter, inside.graph.node("Gather", [to.full(source), at], { axis: 0 }))
+    else {
+      const { name, shape } = to.value(source)
+      inside.set(parameter, name, shape)
+    }
+  })
+  lowerAll(body.results, inside)
+
+  // every result of a body is a value of its own, made inside it
+  const results = body.results.map((x) => inside.graph.node("Identity", [inside.full(x)]))
+  const condition = inside.graph.node("Identity", [going])
+  const bodyGraph = inside.graph.finishBody(
+    "body",
+    [
+      declare(iteration, "i64", []),
+      declare(going, "bool", []),
+      ...states.map((x, i) => declare(stateNames[i]!, x.dtype, x.shape))
+    ],
+    [declare(condition, "bool", []), ...body.results.map((x, i) => declare(results[i]!, x.dtype, x.shape))]
+  )
+  const operands = [trips, graph.scalar("bool", 1), ...inputs.slice(0, carried).map((x) => to.full(x))]
+  const made = graph.nodeOf("Loop", operands, { body: { graph: bodyGraph } }, { outputs: outputs.length })
+  outputs.forEach((output, i) => {
+    if (i < carried || !reverse) {
+      to.set(output, made[i]!)
+      return
+    }
+    // stacked in the order of iterations: turn it round
+    const turned = [graph.int64s([-1]), graph.int64s([-(2 ** 53)]), graph.int64s([0]), graph.int64s([-1])]
+    to.set(output, graph.node("Slice", [made[i]!, ...turned]))
+  })
+}

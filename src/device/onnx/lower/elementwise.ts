@@ -1,0 +1,134 @@
+/** Elementwise operators. Operands broadcast by themselves, so values stay as small as they are. */
+
+import { broadcastShapes, type Shape } from "../../../tensor/Dim.ts"
+import type { Dtype, PrimitiveOf, Tensor, Unary } from "../../../tensor/Tensor.ts"
+import { isInt } from "../../../tensor/Tensor.ts"
+import { elementTypes } from "../api.ts"
+import type { Graph, Name } from "../Graph.ts"
+import type { Lower, Lowering } from "../Lowering.ts"
+import type { AttributeValue } from "../proto.ts"
+
+/** Functions that ONNX has under one name. */
+const direct: Partial<Readonly<Record<Unary, string>>> = {
+  neg: "Neg",
+  abs: "Abs",
+  sign: "Sign",
+  exp: "Exp",
+  log: "Log",
+  sqrt: "Sqrt",
+  reciprocal: "Reciprocal",
+  sin: "Sin",
+  cos: "Cos",
+  tanh: "Tanh",
+  sigmoid: "Sigmoid",
+  erf: "Erf",
+  floor: "Floor",
+  ceil: "Ceil",
+  round: "Round",
+  not: "Not",
+  isNan: "IsNaN"
+}
+
+/** Functions that are made of others, without losing digits near 0. */
+const composed = (fn: Unary, x: Name, dtype: Dtype, graph: Graph): Name => {
+  const scalar = (value: number) => graph.scalar(dtype, value)
+  switch (fn) {
+    case "rsqrt":
+      return graph.node("Reciprocal", [graph.node("Sqrt", [x])])
+    case "isFinite":
+      return graph.node("Not", [graph.node("Or", [graph.node("IsInf", [x]), graph.node("IsNaN", [x])])])
+    case "expm1": {
+      // 2 t / (1 - t) with t = tanh(x/2) keeps every digit near 0; exp(x) - 1 is exact enough elsewhere
+      const t = graph.node("Tanh", [graph.node("Mul", [x, scalar(0.5)])])
+      const near = graph.node("Div", [graph.node("Add", [t, t]), graph.node("Sub", [scalar(1), t])])
+      const far = graph.node("Sub", [graph.node("Exp", [x]), scalar(1)])
+      return graph.node("Where", [graph.node("Less", [graph.node("Abs", [x]), scalar(0.5)]), near, far])
+    }
+    case "log1p": {
+      // log(u) x / (u - 1) with u = 1 + x, as rounded (Goldberg 1991, theorem 4); x itself where u is 1
+      const u = graph.node("Add", [x, scalar(1)])
+      const d = graph.node("Sub", [u, scalar(1)])
+      const corrected = graph.node("Mul", [graph.node("Log", [u]), graph.node("Div", [x, d])])
+      const tiny = graph.node("Equal", [d, scalar(0)])
+      const infinite = graph.node("IsInf", [u])
+      return graph.node("Where", [graph.node("Or", [tiny, infinite]), x, corrected])
+    }
+    default:
+      throw new Error(`no lowering of ${fn}`)
+  }
+}
+
+const binaryOperators: Readonly<Record<PrimitiveOf<"binary">["fn"], string>> = {
+  add: "Add",
+  sub: "Sub",
+  mul: "Mul",
+  div: "Div",
+  pow: "Pow",
+  max: "Max",
+  min: "Min",
+  rem: "Mod",
+  and: "And",
+  or: "Or",
+  xor: "Xor"
+}
+
+const comparisonOperators: Readonly<Record<Exclude<PrimitiveOf<"compare">["fn"], "notEqual">, string>> = {
+  equal: "Equal",
+  less: "Less",
+  lessEqual: "LessOrEqual",
+  greater: "Greater",
+  greaterEqual: "GreaterOrEqual"
+}
+
+/** Emits an operator over broadcasting operands and says what shape came out. */
+const broadcasting = (
+  to: Lowering,
+  output: Tensor,
+  inputs: ReadonlyArray<Tensor>,
+  emit: (...names: ReadonlyArray<Name>) => Name
+): void => {
+  const values = inputs.map((x) => to.value(x))
+  const shape = values.reduce<Shape | undefined>(
+    (sum, value) => sum && broadcastShapes(sum, value.shape),
+    values[0]!.shape
+  )
+  to.set(output, emit(...values.map((v) => v.name)), shape ?? output.shape)
+}
+
+export const unary: Lower<PrimitiveOf<"unary">> = ({ fn }, inputs, [output], to) =>
+  broadcasting(to, output!, inputs, (x) => {
+    const operator = direct[fn]
+    return operator === undefined ? composed(fn, x!, inputs[0]!.dtype, to.graph) : to.graph.node(operator, [x!])
+  })
+
+export const binary: Lower<PrimitiveOf<"binary">> = ({ fn }, inputs, [output], to) =>
+  broadcasting(to, output!, inputs, (a, b) => {
+    const attributes: Readonly<Record<string, AttributeValue>> = fn === "rem" ? { fmod: 1 } : {}
+    return to.graph.node(binaryOperators[fn], [a!, b!], attributes)
+  })
+
+export const compare: Lower<PrimitiveOf<"compare">> = ({ fn }, inputs, [output], to) =>
+  broadcasting(to, output!, inputs, (a, b) =>
+    fn === "notEqual"
+      ? to.graph.node("Not", [to.graph.node("Equal", [a!, b!])])
+      : to.graph.node(comparisonOperators[fn], [a!, b!])
+  )
+
+export const castTo = (graph: Graph, x: Name, dtype: Dtype): Name =>
+  graph.node("Cast", [x], { to: elementTypes[dtype] })
+
+export const select: Lower<PrimitiveOf<"select">> = (_, inputs, [output], to) =>
+  broadcasting(to, output!, inputs, (condition, a, b) => {
+    const { graph } = to
+    // Where has no kernel for bool
+    if (output!.dtype !== "bool") return graph.node("Where", [condition!, a!, b!])
+    const chosen = graph.node("Where", [condition!, castTo(graph, a!, "u8"), castTo(graph, b!, "u8")])
+    return castTo(graph, chosen, "bool")
+  })
+
+export const cast: Lower<PrimitiveOf<"cast">> = ({ dtype }, inputs, [output], to) =>
+  broadcasting(to, output!, inputs, (x) => {
+    // floats that become small integers go through i32, so that they truncate in the same way everywhere
+    const small = isInt(dtype) && dtype !== "i32" && dtype !== "i64" && !isInt(inputs[0]!.dtype)
+    return castTo(to.graph, small && inputs[0]!.dtype !== "bool" ? castTo(to.graph, x!, "i32") : x!, dtype)
+  })
