@@ -10,6 +10,16 @@ export interface Pipeline<Name extends string = string, P = unknown> {
   readonly name: Name
   readonly params: Schema.Codec<P, unknown>
   readonly build: (params: P) => Readonly<Record<string, Ref>>
+  /** Combinations that no single parameter's Schema can see; each with the dotted path to blame. */
+  readonly check: (params: P) => ReadonlyArray<Refusal>
+}
+
+/** Why a combination of parameters is impossible, and where. */
+export interface Refusal {
+  /** Dotted, from the pipeline's parameters: `grpo.groupSize`. */
+  readonly path: string
+  readonly message: string
+  readonly hint?: string
 }
 
 /** A pipeline with its parameter type forgotten. */
@@ -18,11 +28,13 @@ export interface AnyPipeline {
   readonly name: string
   readonly params: Schema.Codec<unknown, unknown>
   readonly build: (params: never) => Readonly<Record<string, Ref>>
+  readonly check: (params: never) => ReadonlyArray<Refusal>
 }
 
 /**
  * @param params one Schema per section; every section must decode from `{}` (use `section`), so that a YAML file
  *   only says what differs.
+ * @param options.check combinations that are impossible: reported with their places when the experiment is loaded
  */
 export const make = <
   const Name extends string,
@@ -30,12 +42,14 @@ export const make = <
 >(
   name: Name,
   params: F,
-  build: (params: { readonly [K in keyof F]: F[K]["Type"] }) => Readonly<Record<string, Ref>>
+  build: (params: { readonly [K in keyof F]: F[K]["Type"] }) => Readonly<Record<string, Ref>>,
+  options: { readonly check?: (params: { readonly [K in keyof F]: F[K]["Type"] }) => ReadonlyArray<Refusal> } = {}
 ): Pipeline<Name, { readonly [K in keyof F]: F[K]["Type"] }> => ({
   _tag: "Pipeline",
   name,
   params: Schema.Struct(params) as never,
-  build
+  build,
+  check: options.check ?? (() => [])
 })
 
 /** A section that may be left out of the YAML: it then decodes from `{}`, all defaults. */

@@ -1,0 +1,166 @@
+/**
+ * An experiment file with all that it extends: read, checked for its outer shape, and put together. What stands nearer
+ * to the experiment wins; parameters stay in layers, because the pipelines decide how they merge.
+ */
+import { readFileSync } from "node:fs"
+import { dirname, resolve } from "node:path"
+import { Result, Schema } from "effect"
+import { Compute, Experiment, Report, Seeds } from "./Experiment.ts"
+import { problemsOf } from "./issues.ts"
+import { child, type Entry, emptyMap, type Located, type LocatedMap, plain } from "./located.ts"
+import { expand } from "./params.ts"
+import { encodedAst } from "./paths.ts"
+import { type Place, type Problem, problemAt } from "./problems.ts"
+import { shownPath } from "./resolve.ts"
+import { parseYaml } from "./yaml.ts"
+
+export interface ArmSpec {
+  readonly place: Place
+  readonly pipeline: Entry | undefined
+  /** Lowest first. */
+  readonly params: ReadonlyArray<Located>
+}
+
+/** The files as one experiment, nothing resolved yet. */
+export interface Chain {
+  readonly top: Place
+  readonly name: string
+  /** Lowest first, absolute. */
+  readonly files: ReadonlyArray<string>
+  /** The absolute folder of a file as places name it. */
+  readonly folderOf: (shown: string) => string
+  readonly pipeline: Entry | undefined
+  /** Lowest first, expanded. */
+  readonly params: ReadonlyArray<Located>
+  readonly arms: ReadonlyMap<string, ArmSpec>
+  readonly sweep: LocatedMap | undefined
+  readonly seeds: typeof Seeds.Type
+  readonly seedsNode: LocatedMap | undefined
+  readonly baseline: Entry | undefined
+  readonly report: typeof Report.Type
+  readonly reportNode: LocatedMap | undefined
+  readonly compute: typeof Compute.Type
+  readonly problems: ReadonlyArray<Problem>
+}
+
+interface Source {
+  readonly file: string
+  readonly root: LocatedMap
+}
+
+const strict = { errors: "all", onExcessProperty: "error" } as const
+const decodeFile = Schema.decodeUnknownResult(Experiment, strict)
+const fileAst = encodedAst(Experiment)
+
+/** @param file absolute */
+export const readChain = (file: string): Chain => {
+  const problems: Array<Problem> = []
+  const folders = new Map<string, string>()
+  const sources: Array<Source> = []
+
+  const read = (path: string, from: Place | undefined, above: ReadonlyArray<string>): void => {
+    const shown = shownPath(path)
+    const place: Place = { file: shown, line: 1, col: 1, path: "" }
+    if (above.includes(path)) {
+      const circle = [...above.slice(above.indexOf(path)), path].map(shownPath).join(" -> ")
+      problems.push(problemAt(from ?? place, `extends goes round in a circle: ${circle}`))
+      return
+    }
+    if (sources.some((source) => source.file === path)) return
+    folders.set(shown, dirname(path))
+    let text: string
+    try {
+      text = readFileSync(path, "utf8")
+    } catch (cause) {
+      const missing = cause instanceof Error && "code" in cause && cause.code === "ENOENT"
+      problems.push(problemAt(from ?? place, missing ? `no file ${shown}` : `cannot read ${shown}: ${String(cause)}`))
+      return
+    }
+    const parsed = parseYaml(text, shown)
+    problems.push(...parsed.problems)
+    if (parsed.root._tag !== "Map") {
+      if (parsed.problems.length === 0) problems.push(problemAt(place, "an experiment file is a list of `key: value`"))
+      return
+    }
+    const checked = decodeFile(plain(parsed.root))
+    if (Result.isFailure(checked)) problems.push(...problemsOf(checked.failure.issue, parsed.root, fileAst, place))
+    const bases = child(parsed.root, "extends")?.value
+    for (const base of bases === undefined ? [] : bases._tag === "List" ? bases.items : [bases]) {
+      if (base._tag === "Leaf" && typeof base.value === "string") {
+        read(resolve(dirname(path), base.value), base.at, [...above, path])
+      }
+    }
+    sources.push({ file: path, root: parsed.root })
+  }
+  read(file, undefined, [])
+
+  const opened = (value: Located): Located => {
+    const result = expand(value)
+    problems.push(...result.problems)
+    return result.value
+  }
+  const nearest = (key: string): Entry | undefined =>
+    sources.map((s) => child(s.root, key)).findLast((e) => e !== undefined)
+  const joined = (key: string): LocatedMap | undefined =>
+    sources.reduce<LocatedMap | undefined>((older, s) => {
+      const newer = child(s.root, key)?.value
+      if (newer?._tag !== "Map") return older
+      const kept = new Map(older?.entries ?? [])
+      // One of two spellings replaces the other.
+      if (newer.entries.has("count")) kept.delete("list")
+      if (newer.entries.has("list")) kept.delete("count")
+      return { ...newer, entries: new Map([...kept, ...newer.entries]) }
+    }, undefined)
+
+  const arms = new Map<string, ArmSpec>()
+  for (const source of sources) {
+    const node = child(source.root, "arms")?.value
+    if (node?._tag !== "Map") continue
+    for (const [name, { key, value }] of node.entries) {
+      const before = arms.get(name)
+      const params = child(value, "params")?.value
+      arms.set(name, {
+        place: key,
+        pipeline: child(value, "pipeline") ?? before?.pipeline,
+        params: [...(before?.params ?? []), ...(params?._tag === "Map" ? [opened(params)] : [])]
+      })
+    }
+  }
+  const own = sources.findLast((s) => s.file === file)?.root
+  const top: Place = { file: shownPath(file), line: 1, col: 1, path: "" }
+  const name = own === undefined ? undefined : child(own, "name")?.value
+  if (own !== undefined && name === undefined) {
+    problems.push(problemAt({ ...top, path: "name" }, "the experiment has no name", "write name: my-experiment"))
+  }
+  const [seedsNode, reportNode, computeNode] = [joined("seeds"), joined("report"), joined("compute")]
+  const sweep = nearest("sweep")?.value
+  return {
+    top,
+    name: name?._tag === "Leaf" && typeof name.value === "string" ? name.value : "unnamed",
+    files: sources.map((s) => s.file),
+    folderOf: (shown) => folders.get(shown) ?? process.cwd(),
+    pipeline: nearest("pipeline"),
+    params: sources.flatMap((s) => {
+      const params = child(s.root, "params")?.value
+      return params?._tag === "Map" ? [opened(params)] : []
+    }),
+    arms,
+    sweep: sweep?._tag === "Map" ? sweep : undefined,
+    seeds: typed(Seeds, seedsNode),
+    seedsNode,
+    baseline: nearest("baseline"),
+    report: typed(Report, reportNode),
+    reportNode,
+    compute: typed(Compute, computeNode),
+    problems
+  }
+}
+
+/** What a part says, or nothing where it is not of its Schema (its file's check has said so). */
+const typed = <A>(schema: Schema.Codec<A, unknown>, node: LocatedMap | undefined): A | Record<string, never> => {
+  const result = Schema.decodeUnknownResult(
+    schema,
+    strict
+  )(plain(node ?? emptyMap({ file: "", line: 1, col: 1, path: "" })))
+  return Result.isSuccess(result) ? result.success : {}
+}

@@ -1,0 +1,266 @@
+/**
+ * From a YAML file to a fully checked experiment, or to every problem at once. Each arm at each point of the sweep is
+ * decoded with its pipeline's Schema and built before anything expensive begins; nothing is written.
+ */
+import { resolve } from "node:path"
+import { Effect, Result, Schema } from "effect"
+import type { Json } from "./canonical.ts"
+import { type ArmSpec, type Chain, readChain } from "./chain.ts"
+import { resolveFiles } from "./files.ts"
+import { problemsOf } from "./issues.ts"
+import { type Entry, emptyMap, follow, type Located, plain } from "./located.ts"
+import { defaultThreads } from "./numericClass.ts"
+import { build } from "./Pipeline.ts"
+import type { LoadedExperiment, ResolvedPipeline, Variant } from "./Planned.ts"
+import { applicable, expand, merge, unionDefaults, unknownKeys } from "./params.ts"
+import { type Ast, encodedAst, has, knownPaths } from "./paths.ts"
+import { didYouMean, InvalidExperiment, type Place, type Problem, problemAt, tidy } from "./problems.ts"
+import { checkReferences } from "./references.ts"
+import { availablePipelines, importPipeline, pipelineFile, projectRootOf } from "./resolve.ts"
+import type { TaskNode } from "./Stage.ts"
+import { type Point, pointIds, project, readSweep } from "./sweep.ts"
+import { parseYaml } from "./yaml.ts"
+
+export interface LoadOptions {
+  /** `key=value`, the value in YAML; over everything else. */
+  readonly set?: ReadonlyArray<string>
+  /** Default: the nearest folder with a package.json above the file. */
+  readonly projectRoot?: string
+}
+
+/** An arm whose pipeline was found. */
+export interface ResolvedArm {
+  readonly name: string | null
+  readonly place: Place
+  readonly layers: ReadonlyArray<Located>
+  readonly pipeline: ResolvedPipeline
+  readonly ast: Ast
+}
+
+/** Reads, resolves and checks an experiment file. Fails with every problem at once; creates nothing on disk. */
+export const loadExperiment = Effect.fn("dsl.loadExperiment")(function* (file: string, options: LoadOptions = {}) {
+  const { loaded, problems } = yield* Effect.promise(() => load(resolve(file), options))
+  if (loaded === undefined || problems.length > 0) return yield* new InvalidExperiment({ errors: tidy(problems) })
+  return loaded
+})
+
+interface Outcome {
+  readonly loaded?: LoadedExperiment
+  readonly problems: ReadonlyArray<Problem>
+}
+
+const load = async (file: string, options: LoadOptions): Promise<Outcome> => {
+  const projectRoot = options.projectRoot ?? projectRootOf(file)
+  const chain = readChain(file)
+  const problems: Array<Problem> = [...chain.problems]
+  if (!chain.files.includes(file)) return { problems }
+
+  const { arms, complete } = await resolveArms(chain, projectRoot, problems)
+  const sets = (options.set ?? []).flatMap((text, i) => readSet(text, i + 1, problems))
+  const shared = [...chain.params, ...sets]
+  const asts = arms.map((arm) => arm.ast)
+  if (complete) for (const layer of shared) problems.push(...unknown(layer, asts))
+  for (const arm of arms) for (const layer of arm.layers) problems.push(...unknown(layer, [arm.ast]))
+
+  const sweep = chain.sweep === undefined ? undefined : readSweep(chain.sweep)
+  problems.push(...(sweep?.problems ?? []))
+  const known = complete ? [...(sweep?.axes ?? [])].filter(([axis]) => !has1(asts, axis)) : []
+  for (const [axis, place] of known) {
+    problems.push(
+      problemAt(
+        place,
+        `no arm has the parameter ${axis}`,
+        didYouMean(
+          axis,
+          asts.flatMap((ast) => knownPaths(ast))
+        )
+      )
+    )
+  }
+
+  const variants: Array<Variant & { readonly values: Point }> = []
+  const graphs = new Map<ResolvedArm, ReadonlyArray<TaskNode>>()
+  for (const arm of arms) {
+    const points = sweep === undefined ? [] : project(sweep.points, (axis) => has(arm.ast, axis.split(".")))
+    const ids = pointIds(points, sweep?.axes.keys() ?? [])
+    const spots =
+      points.length === 0
+        ? [{ point: new Map() as Point, id: null }]
+        : points.map((point, i) => ({ point, id: ids[i]! }))
+    for (const { point, id } of spots) {
+      const result = await decodeVariant(chain, arm, [
+        ...chain.params,
+        ...arm.layers,
+        layerOf(point, arm.place),
+        ...sets
+      ])
+      problems.push(...result.problems)
+      if (result.tasks === undefined) continue
+      graphs.set(arm, [...(graphs.get(arm) ?? []), ...result.tasks])
+      const parts = [arm.name, id].filter((part) => part !== null)
+      variants.push({
+        arm: parts.length === 0 ? arm.pipeline.pipeline.name : parts.join("/"),
+        armName: arm.name,
+        point: id,
+        pipeline: arm.pipeline,
+        params: result.params,
+        tasks: result.tasks,
+        values: point
+      })
+    }
+    if (!graphs.has(arm)) graphs.set(arm, defaultGraph(arm))
+  }
+  const sure = complete && [...graphs.values()].every((tasks) => tasks.length > 0)
+  const references = checkReferences({ chain, variants, tasks: [...graphs.values()].flat(), sure, sweep })
+  problems.push(...references.problems)
+  if (problems.length > 0) return { problems }
+  const { seeds, compute } = chain
+  return {
+    problems,
+    loaded: {
+      name: chain.name,
+      file,
+      files: chain.files,
+      projectRoot,
+      variants: variants.map(({ values: _, ...variant }) => variant),
+      seeds: {
+        list: seeds.list ?? Array.from({ length: seeds.count ?? 1 }, (_, i) => i),
+        vary: seeds.vary ?? null,
+        base: seeds.base ?? 0
+      },
+      baseline: references.baseline,
+      report: { metrics: chain.report.metrics ?? [], gates: references.gates },
+      compute: { threads: compute.threads ?? defaultThreads, dtype: compute.dtype ?? "f32" }
+    }
+  }
+}
+
+const has1 = (asts: ReadonlyArray<Ast>, axis: string): boolean => asts.some((ast) => has(ast, axis.split(".")))
+
+/** The pipeline of every arm; one arm without a name where there are no `arms`. */
+const resolveArms = async (chain: Chain, projectRoot: string, problems: Array<Problem>) => {
+  const specs: ReadonlyArray<readonly [string | null, ArmSpec | undefined]> =
+    chain.arms.size === 0 ? [[null, undefined]] : [...chain.arms]
+  const available = () => availablePipelines(projectRoot)
+  const list = () => {
+    const names = available()
+    return names.length === 0
+      ? "there is no pipelines/ folder here; write ./file.ts or package/export"
+      : `pipelines: ${names.join(", ")}`
+  }
+  const arms: Array<ResolvedArm> = []
+  for (const [name, spec] of specs) {
+    const entry = spec?.pipeline ?? chain.pipeline
+    if (entry === undefined) {
+      const place = spec?.place ?? { ...chain.top, path: "pipeline" }
+      problems.push(
+        problemAt(place, name === null ? "the experiment has no pipeline" : `arm ${name} has no pipeline`, list())
+      )
+      continue
+    }
+    const place = entry.value.at
+    const word = entry.value._tag === "Leaf" ? entry.value.value : undefined
+    if (typeof word !== "string") continue
+    const found = pipelineFile(word, chain.folderOf(place.file), projectRoot)
+    const module = "file" in found ? await importPipeline(found.file) : found
+    if ("missing" in found || "missing" in module) {
+      const why = "missing" in found ? found.missing : "missing" in module ? module.missing : ""
+      const guess = didYouMean(word, available())
+      problems.push(problemAt(place, why, guess === null ? list() : `${guess} ${list()}`))
+      continue
+    }
+    const pipeline = { spec: word, file: found.file, pipeline: module.pipeline }
+    arms.push({ name, place, layers: spec?.params ?? [], pipeline, ast: encodedAst(module.pipeline.params) })
+  }
+  return { arms, complete: arms.length === specs.length }
+}
+
+/** One `--set key=value` as a layer. */
+const readSet = (text: string, line: number, problems: Array<Problem>): ReadonlyArray<Located> => {
+  const equals = text.indexOf("=")
+  const key = (equals < 0 ? text : text.slice(0, equals)).trim()
+  const at: Place = { file: "--set", line, col: 1, path: key }
+  if (equals < 0 || key === "") {
+    problems.push(problemAt(at, `${JSON.stringify(text)} is no key=value`, "write --set grpo.steps=3"))
+    return []
+  }
+  const parsed = parseYaml(text.slice(equals + 1), "--set", at)
+  const value: Located = text.slice(equals + 1).trim() === "" ? { _tag: "Leaf", at, value: null } : parsed.root
+  const layer = expand({ ...emptyMap(at), entries: new Map([[key, { key: at, value }]]) })
+  problems.push(...parsed.problems, ...layer.problems)
+  return parsed.problems.length > 0 ? [] : [layer.value]
+}
+
+const unknown = (layer: Located, asts: ReadonlyArray<Ast>): ReadonlyArray<Problem> =>
+  unknownKeys(layer, asts).map(({ path, entry }) => {
+    const dotted = path.join(".")
+    const whose = asts.length > 1 ? "no arm has" : "the pipeline has no"
+    return problemAt(
+      entry.key,
+      `${whose} parameter ${dotted}`,
+      didYouMean(
+        dotted,
+        asts.flatMap((ast) => knownPaths(ast))
+      )
+    )
+  })
+
+const layerOf = (point: Point, place: Place): Located =>
+  expand({ ...emptyMap(place), entries: new Map<string, Entry>(point) }).value
+
+const strict = { errors: "all", onExcessProperty: "error" } as const
+
+/** Merges the layers as one arm sees them, decodes, builds. */
+const decodeVariant = async (
+  chain: Chain,
+  arm: ResolvedArm,
+  layers: ReadonlyArray<Located>
+): Promise<{
+  readonly tasks?: ReadonlyArray<TaskNode>
+  readonly params: Json
+  readonly problems: ReadonlyArray<Problem>
+}> => {
+  const { ast, place } = arm
+  const { pipeline } = arm.pipeline
+  const merged = layers.reduce<Located>(
+    (older, layer) => merge(older, applicable(layer, ast), ast),
+    unionDefaults(ast, place)
+  )
+  const { value: tree, problems } = await resolveFiles(merged, ast, chain.folderOf)
+  const missingAt = { ...place, path: "params" }
+  const decoded = Schema.decodeUnknownResult(pipeline.params, strict)(plain(tree))
+  if (Result.isFailure(decoded)) {
+    // A file that was not found stays a string, which is no second fault.
+    const wrong = problemsOf(decoded.failure.issue, tree, ast, missingAt)
+    const said = new Set(problems.map((p) => `${p.file}:${p.line}:${p.col}`))
+    return { params: null, problems: [...problems, ...wrong.filter((p) => !said.has(`${p.file}:${p.line}:${p.col}`))] }
+  }
+  if (problems.length > 0) return { params: null, problems }
+  const refused = pipeline.check(decoded.success as never).map(({ path, message, hint }) => {
+    const { node, key, found } = follow(tree, path.split("."))
+    return problemAt(
+      found ? (node._tag === "Leaf" ? node.at : (key ?? missingAt)) : { ...(key ?? missingAt), path: `params.${path}` },
+      message,
+      hint ?? null
+    )
+  })
+  if (refused.length > 0) return { params: null, problems: refused }
+  try {
+    const tasks = build(pipeline, decoded.success)
+    return { tasks, params: Schema.encodeUnknownSync(pipeline.params)(decoded.success) as Json, problems: [] }
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause)
+    return { params: null, problems: [problemAt(place, `pipeline ${pipeline.name} cannot be built: ${why}`)] }
+  }
+}
+
+/** The graph that an arm has by its defaults, so that what refers to it can be checked although its parameters are wrong. */
+const defaultGraph = (arm: ResolvedArm): ReadonlyArray<TaskNode> => {
+  const decoded = Schema.decodeUnknownResult(arm.pipeline.pipeline.params)({} as unknown)
+  if (Result.isFailure(decoded)) return []
+  try {
+    return build(arm.pipeline.pipeline, decoded.success)
+  } catch {
+    return []
+  }
+}
