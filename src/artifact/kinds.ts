@@ -7,6 +7,7 @@ import { open } from "node:fs/promises"
 import { join } from "node:path"
 import { createInterface } from "node:readline"
 import { Effect, Schema, SchemaIssue } from "effect"
+import { Completion, JudgedPair, NliPair, PromptCompletion, Situation, Triplet } from "../data/records.ts"
 import { folderKind, type Kind } from "./Kind.ts"
 
 /** A generative language model as a Hugging Face folder: config, safetensors, tokenizer, chat template. */
@@ -98,3 +99,15 @@ export const Dataset = <const Name extends string, Row>(
     })
   }
 }
+
+/** Prompts with their windows of reference perspectives. */
+export const Situations = Dataset("situation", Situation)
+/** Prompts with answers to learn from. */
+export const Demonstrations = Dataset("prompt-completion", PromptCompletion)
+export const Triplets = Dataset("triplet", Triplet)
+export const JudgedPairs = Dataset("judged-pair", JudgedPair)
+export const NliPairs = Dataset("nli-pair", NliPair)
+/** Answers that a policy (ours, or somebody's file) gave. */
+export const Completions = Dataset("completion", Completion)
+/** A synthetic world: its settings in `world.json`, from which all of it follows, and its tokenizer. */
+export const WorldFolder = folderKind("world")

@@ -1,0 +1,218 @@
+/**
+ * One attempt at one task, from verified inputs to a realisation: the worker's folder, its process, what it wrote
+ * published and bound to its content and code. Whatever ends it in between, what is on disk is either that of a finished
+ * attempt or can be taken up or thrown away.
+ */
+import { existsSync } from "node:fs"
+import { mkdir, open, rm } from "node:fs/promises"
+import { join } from "node:path"
+import { Effect } from "effect"
+import { type FileFailure, fileFailure } from "../artifact/FileFailure.ts"
+import { syncFolder } from "../artifact/folder.ts"
+import { type Output, writeRealisation } from "../artifact/realisation.ts"
+import type { Store, StoreError } from "../artifact/store.ts"
+import type { PlannedTask } from "../dsl/Planned.ts"
+import type { Interrupted } from "./checkpoint.ts"
+import type { Failure } from "./events.ts"
+import { newId } from "./ids.ts"
+import type { RunJournal } from "./runJournal.ts"
+import type { TaskFile } from "./taskFile.ts"
+import { type Outcome, type Seen, startWorker, type WorkerProcess } from "./workerProcess.ts"
+
+export interface Workplace {
+  /** The warehouse directory. */
+  readonly root: string
+  readonly store: Store
+  readonly interrupted: Interrupted
+  readonly journal: RunJournal
+}
+
+/** A task whose inputs exist. */
+export interface Ready {
+  readonly task: PlannedTask
+  readonly contentKey: string
+  /** For each input the SHA-256 of the artifact it is. */
+  readonly inputs: Readonly<Record<string, string>>
+}
+
+export interface Started {
+  readonly attempt: string
+  readonly firstStep: number
+  readonly worker: WorkerProcess
+  /** The attempt that it takes up, whose rows are its own too. */
+  readonly resumes: string | null
+}
+
+export type Result =
+  | { readonly _tag: "Done"; readonly attempt: string; readonly outputs: Readonly<Record<string, Output>> }
+  | { readonly _tag: "Failed"; readonly attempt: string | null; readonly failure: Failure; readonly killed: boolean }
+  /** An input turned out to be corrupt or gone: the task that made it has to run again. */
+  | { readonly _tag: "InputLost"; readonly sha256: string; readonly error: StoreError }
+
+export interface Watcher {
+  readonly started: (started: Started) => void
+  readonly progress: (seen: Seen) => void
+}
+
+const followEveryMs = 250
+
+/** A failure before there was a worker. */
+export const failureOf = (error: { readonly _tag: string; readonly message: string }): Failure => ({
+  tag: error._tag,
+  message: error.message,
+  signal: null,
+  logLines: [],
+  log: null
+})
+
+/** Runs an attempt to its end, however that comes. Fails only where the run's own journal cannot be written. */
+export const runAttempt = Effect.fn("runAttempt")(
+  function* (place: Workplace, ready: Ready, watcher: Watcher) {
+    const lost = yield* verifyInputs(place.store, ready)
+    if (lost !== undefined) return lost
+    const started = yield* start(place, ready)
+    watcher.started(started)
+    const outcome = yield* follow(started.worker, watcher)
+    return yield* settle(place, ready, started.attempt, outcome)
+  },
+  (effect) =>
+    Effect.catch(effect, (error) =>
+      Effect.succeed<Result>({ _tag: "Failed", attempt: null, failure: failureOf(error), killed: false })
+    )
+)
+
+const verifyInputs = Effect.fnUntraced(function* (store: Store, { inputs }: Ready) {
+  for (const sha256 of Object.values(inputs)) {
+    const checked = yield* Effect.result(store.verify(sha256))
+    if (checked._tag === "Success") continue
+    const error = checked.failure
+    if (error.reason._tag !== "Corrupt" && error.reason._tag !== "Missing") return yield* error
+    return { _tag: "InputLost", sha256, error } satisfies Result
+  }
+})
+
+const start = Effect.fnUntraced(function* (place: Workplace, ready: Ready) {
+  const { task, contentKey, inputs } = ready
+  const codeDigest = task.code.digest
+  const resumes = (yield* place.interrupted.find(contentKey, codeDigest)) ?? null
+  const attempt = newId(Date.now())
+  const dir = join(place.root, "attempts", attempt)
+  const asked: TaskFile = {
+    format: 1,
+    attempt,
+    key: task.key,
+    stage: task.stage,
+    version: task.version,
+    contentKey,
+    codeDigest,
+    source: task.source,
+    params: task.params,
+    inputs,
+    seed: task.seed,
+    class: task.class,
+    resumes
+  }
+  yield* Effect.tryPromise({ try: () => writeDurably(dir, asked), catch: fileFailure("writing", dir) })
+  return yield* Effect.try({
+    try: (): Started => {
+      const worker = startWorker(place.root, attempt)
+      const from = resumes === null ? null : { attempt: resumes.attempt, offset: resumes.offset, step: resumes.step }
+      try {
+        place.journal.attempt({ attempt, key: task.key, contentKey, codeDigest, pid: worker.pid, resumes: from })
+        place.journal.state(task.key, "running", attempt)
+        place.journal.sync()
+      } catch (cause) {
+        worker.kill()
+        throw cause
+      }
+      return { attempt, worker, firstStep: resumes?.step ?? 0, resumes: resumes?.attempt ?? null }
+    },
+    catch: fileFailure("starting a worker for", dir)
+  })
+})
+
+const writeDurably = async (dir: string, asked: TaskFile): Promise<void> => {
+  await mkdir(dir, { recursive: true })
+  const file = await open(join(dir, "task.json"), "w")
+  try {
+    await file.writeFile(`${JSON.stringify(asked, null, 2)}\n`)
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+  await syncFolder(dir)
+}
+
+/** Reports what the worker does until it has ended. */
+const follow = Effect.fnUntraced(function* (worker: WorkerProcess, watcher: Watcher) {
+  for (;;) {
+    const outcome = yield* Effect.promise(() => worker.outcome).pipe(Effect.timeoutOption(followEveryMs))
+    const seen = worker.follow()
+    if (seen !== undefined) watcher.progress(seen)
+    if (outcome._tag === "Some") return outcome.value
+  }
+})
+
+/** Publishes and binds what a finished worker left; records an attempt that came to nothing. */
+export const settle = Effect.fnUntraced(function* (
+  place: Workplace,
+  ready: Pick<Ready, "contentKey"> & {
+    readonly task: { readonly key: string; readonly stage: string; readonly code: { readonly digest: string } }
+  },
+  attempt: string,
+  outcome: Outcome
+) {
+  const { task, contentKey } = ready
+  const dir = join(place.root, "attempts", attempt)
+  const published = outcome.state === "done" ? yield* Effect.result(publish(place, dir, outcome.outputs)) : undefined
+  const tidy = Effect.promise(async () => {
+    for (const name of ["out", "scratch"]) await rm(join(dir, name), { recursive: true, force: true })
+  })
+  yield* tidy
+  if (outcome.state === "done" && published?._tag === "Success") {
+    yield* writeRealisation(place.root, {
+      format: 1,
+      contentKey,
+      codeDigest: task.code.digest,
+      task: task.key,
+      stage: task.stage,
+      attempt,
+      outputs: outcome.outputs
+    })
+    yield* place.interrupted.forget(contentKey, task.code.digest)
+    yield* Effect.promise(() => rm(join(dir, "checkpoint"), { recursive: true, force: true }))
+    yield* record(place, () => {
+      place.journal.attemptEnd(attempt, "done")
+      place.journal.bind(task.key, attempt, false)
+      place.journal.state(task.key, "done", attempt)
+    })
+    return { _tag: "Done", attempt, outputs: outcome.outputs } satisfies Result
+  }
+  const failure =
+    outcome.state !== "done"
+      ? outcome.failure
+      : published?._tag === "Failure"
+        ? { ...failureOf(published.failure), log: `attempts/${attempt}/log.txt` }
+        : failureOf({ _tag: "Unpublished", message: "its outputs were not published" })
+  const killed = outcome.state === "killed"
+  yield* record(place, () => place.journal.attemptEnd(attempt, killed ? "killed" : "failed", failure))
+  return { _tag: "Failed", attempt, failure, killed } satisfies Result
+})
+
+const publish = Effect.fnUntraced(function* (place: Workplace, dir: string, outputs: Readonly<Record<string, Output>>) {
+  for (const [name, { kind, sha256 }] of Object.entries(outputs)) {
+    const out = join(dir, "out", name)
+    // A supervisor that died while publishing may have moved it already.
+    if (!existsSync(out) && place.store.has(sha256)) yield* place.store.verify(sha256)
+    else yield* place.store.publish(out, kind, sha256)
+  }
+})
+
+const record = (place: Workplace, write: () => void): Effect.Effect<void, FileFailure> =>
+  Effect.try({
+    try: () => {
+      write()
+      place.journal.sync()
+    },
+    catch: fileFailure("writing", place.journal.path)
+  })

@@ -1,0 +1,43 @@
+/** `task.json`: what a worker is asked to do. It holds no path into the warehouse, so the warehouse may be moved. */
+import { Schema } from "effect"
+import type { Json } from "../dsl/canonical.ts"
+import { ResumePoint } from "./checkpoint.ts"
+
+const json = Schema.Unknown as Schema.Codec<Json, unknown>
+
+export const TaskFile = Schema.Struct({
+  format: Schema.Literal(1),
+  attempt: Schema.String,
+  key: Schema.String,
+  stage: Schema.String,
+  version: Schema.Int,
+  contentKey: Schema.String,
+  codeDigest: Schema.String,
+  /** Where the stage is found again: task `index` of the pipeline that is the module's default export. */
+  source: Schema.Struct({ pipeline: Schema.String, params: json, index: Schema.Int }),
+  /** The stage's parameters, encoded. */
+  params: json,
+  /** For each input the SHA-256 of the artifact it is. */
+  inputs: Schema.Record(Schema.String, Schema.String),
+  seed: Schema.NullOr(Schema.Int),
+  class: Schema.NullOr(
+    Schema.Struct({
+      provider: Schema.String,
+      dtype: Schema.Literals(["f32", "bf16"]),
+      threads: Schema.NullOr(Schema.Int),
+      runtime: Schema.String
+    })
+  ),
+  /** Where an interrupted attempt at the same content and code is taken up. */
+  resumes: Schema.NullOr(ResumePoint)
+})
+export type TaskFile = typeof TaskFile.Type
+
+export const decodeTaskFile = Schema.decodeUnknownSync(Schema.fromJsonString(TaskFile))
+
+/** The last words of a worker, over a pipe: they arrive even when no disk takes them. */
+export const LastWords = Schema.fromJsonString(Schema.Struct({ tag: Schema.String, message: Schema.String }))
+export const decodeLastWords = Schema.decodeUnknownOption(LastWords)
+
+/** Exit codes of a worker: its outputs are complete, its stage failed, it was asked to stop and did. */
+export const WorkerExit = { done: 0, failed: 1, stopped: 143 } as const
