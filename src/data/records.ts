@@ -16,7 +16,10 @@ export type PerspectiveText = typeof PerspectiveText.Type
 /** A prompt with the window of reasonable perspectives on it: at least one. */
 export const Situation = Schema.Struct({
   id: Schema.NonEmptyString,
+  /** What the policy is asked: the situation, or the situation put into words of a task. */
   prompt: Schema.NonEmptyString,
+  /** The situation by itself, where `prompt` says more. */
+  situation: Schema.optionalKey(Schema.NonEmptyString),
   perspectives: Schema.NonEmptyArray(PerspectiveText)
 })
 export type Situation = typeof Situation.Type

@@ -37,6 +37,11 @@ export const coverage: RewardPart<"coverage", CoverageParams> = {
   embeddings: true,
   fields: { weight: Schema.Finite, shape: Shape, threshold: Threshold },
   defaults: { weight: 0.3, shape: "ladder", threshold: "calibrated" },
+  help: {
+    weight: "weight in the reward",
+    shape: "ladder: the paper's rungs, {0..5}; linear: 5 * rate",
+    threshold: "cosine from which a candidate matches a reference; 0.70 belongs to the authors' estimator"
+  },
   score: ({ referenceEmbeddings, candidateEmbeddings, options, calibrated }, { shape, threshold }) => {
     const cosine = resolveThreshold(threshold, calibrated.coverage)
     const { pairs, rate } = coverageRate(referenceEmbeddings, candidateEmbeddings, cosine, options.matching)

@@ -59,5 +59,6 @@ export const format: RewardPart<"format", FormatParams> = {
   embeddings: false,
   fields: { weight: Schema.Finite },
   defaults: { weight: 0.1 },
+  help: { weight: "weight in the reward" },
   score: ({ answer, options }) => ({ value: formatScore(answer, options.names) })
 }

@@ -43,6 +43,8 @@ export interface RewardPart<Name extends string, Params extends { readonly weigh
   readonly fields: { readonly [K in keyof Params]: Schema.Codec<Params[K], unknown> }
   /** The paper's values. */
   readonly defaults: Params
+  /** One line on every parameter, for the schema of experiments. */
+  readonly help: { readonly [K in keyof Params]: string }
   readonly score: (input: RewardInput, params: Params) => PartScore
 }
 
@@ -53,6 +55,7 @@ export interface AnyRewardPart {
   readonly embeddings: boolean
   readonly fields: Readonly<Record<string, Schema.Codec<unknown, unknown>>>
   readonly defaults: { readonly weight: number }
+  readonly help: Readonly<Record<string, string>>
   readonly score: (input: RewardInput, params: never) => PartScore
 }
 

@@ -18,5 +18,6 @@ export const tag: RewardPart<"tag", TagParams> = {
   embeddings: false,
   fields: { weight: Schema.Finite },
   defaults: { weight: 1 },
+  help: { weight: "weight in the reward" },
   score: ({ answer }) => ({ value: answer.strict ? 0 : tagPenalty })
 }

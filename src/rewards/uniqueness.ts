@@ -38,6 +38,11 @@ export const uniqueness: RewardPart<"uniqueness", UniquenessParams> = {
   embeddings: true,
   fields: { weight: Schema.Finite, shape: Shape, threshold: Threshold },
   defaults: { weight: 0.3, shape: "ladder", threshold: "calibrated" },
+  help: {
+    weight: "weight in the reward",
+    shape: "ladder: the paper's rungs, {0, .4, .75, 1}; linear: the rate itself",
+    threshold: "cosine from which a candidate repeats an earlier one; 0.78 belongs to the authors' estimator"
+  },
   score: ({ answer, candidateEmbeddings, options, calibrated }, { shape, threshold }) => {
     const refused = options.unformatted === "no-uniqueness" && !answer.strict
     const rate = refused ? 0 : uniquenessRate(candidateEmbeddings, resolveThreshold(threshold, calibrated.uniqueness))

@@ -15,12 +15,12 @@ export interface Demonstration {
 }
 
 const lineCount = (world: World, size: number, uniform: number, base: number): number => {
-  const { demonstrations, lines, tail, mostLines } = world.settings
+  const { demonstrations, usualLines, tail, mostLines } = world.settings
   if (demonstrations === "full") return Math.min(size, mostLines)
   let mass = 0
   for (let k = 0; k < tail.length; k++) {
     mass += tail[k]!
-    if (uniform < mass) return Math.min(lines[1] + 1 + k, size)
+    if (uniform < mass) return Math.min(usualLines + 1 + k, size)
   }
   return Math.min(base, size)
 }
@@ -28,8 +28,8 @@ const lineCount = (world: World, size: number, uniform: number, base: number): n
 /** Draw `draw` of the demonstrations of a situation. */
 export const demonstrate = (world: World, seed: number, situation: WorldSituation, draw: number): string => {
   const random = draws(seed, "world", "demonstration", situation.id, draw)
-  const [least, most] = world.settings.lines
-  const base = least + random.integer(most - least + 1)
+  const { leastLines, usualLines } = world.settings
+  const base = leastLines + random.integer(usualLines - leastLines + 1)
   const count = lineCount(world, situation.window.length, random.uniform(), base)
   const left = [...situation.window]
   const chosen: Array<Item> = []

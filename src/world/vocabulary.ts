@@ -3,6 +3,7 @@
  * token. Text form: tokens joined by single spaces, no space next to a line break. Encoding is its inverse, by longest
  * phrase first.
  */
+import type { WordLevelSpec } from "../models/wordLevel.ts"
 import { attributes, clusterWord, families, fillers, ownWord, perspectiveNameOf, stanceWords } from "./lexicon.ts"
 import type { WorldSettings } from "./settings.ts"
 
@@ -59,6 +60,22 @@ const words = function* (settings: WorldSettings): Iterable<string> {
   yield* stanceWords["-1"]
   for (const family of families) yield* fillers[family]
   yield* attributes.flat(2)
+}
+
+/**
+ * The vocabulary as a word-level tokenizer is specified (`models/wordLevel.ts`): phrases, then words, ids in that order,
+ * which are the ids of `makeVocabulary`.
+ */
+export const worldTokenizer = (settings: WorldSettings): WordLevelSpec => {
+  const { pad, begin, separator, end, unknown } = specialTokens
+  const silent: ReadonlySet<string> = new Set([pad, begin, separator, end, unknown])
+  return {
+    phrases: Object.values(specialTokens).map((text) =>
+      silent.has(text) ? { text, special: true } : text === specialTokens.newline ? { text, hug: "both" } : { text }
+    ),
+    words: [...words(settings)],
+    roles: { pad_token: pad, bos_token: begin, sep_token: separator, eos_token: end, unk_token: unknown }
+  }
 }
 
 export const makeVocabulary = (settings: WorldSettings): Vocabulary => {

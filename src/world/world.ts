@@ -157,7 +157,7 @@ export const makeWorld = (settings: WorldSettings): World => {
   const everything = Array.from({ length: actors * actions * objects * circumstances }, (_, k) => k)
   const seen: Array<ReadonlyArray<number>> = []
   const unseen: Array<ReadonlyArray<number>> = []
-  const [least, most] = settings.window
+  const { leastWindow, mostWindow } = settings
   for (const k of draws(settings.seed, "world", "situations").shuffled(everything)) {
     if (seen.length >= settings.train && unseen.length >= settings.development + settings.test) break
     const pair = k % (actions * objects)
@@ -168,14 +168,14 @@ export const makeWorld = (settings: WorldSettings): World => {
       Math.floor(k / (actions * objects * actors))
     ]
     const size = windowOf(values).length
-    if (size >= least && size <= most) (heldOut.has(pair) ? unseen : seen).push(values)
+    if (size >= leastWindow && size <= mostWindow) (heldOut.has(pair) ? unseen : seen).push(values)
   }
 
   const split = (name: Split, from: ReadonlyArray<ReadonlyArray<number>>, start: number, size: number) => {
     if (from.length < start + size) {
       throw new RangeError(
         `the world has ${Math.max(from.length - start, 0)} situations for "${name}" and ${size} are asked for; ` +
-          "ask for fewer, widen `window`, or change `heldOutPairs`"
+          "ask for fewer, widen `leastWindow` to `mostWindow`, or change `heldOutPairs`"
       )
     }
     return from.slice(start, start + size).map((values, index): WorldSituation => {

@@ -13,12 +13,12 @@ const mutualBest = (s: Similarities, threshold: number): Array<[number, number]>
   const m: Array<number> = Array.from(s.data)
   const pairs: Array<[number, number]> = []
   const largest = (cells: ReadonlyArray<number>) =>
-    Math.max(...cells.map((k) => m[k]!).filter((value) => value === value))
+    Math.max(...cells.map((k) => m[k]!).filter((value) => !Number.isNaN(value)))
   const every = m.map((_, k) => k)
   for (;;) {
     const top = largest(every)
     if (top === -Infinity || top < threshold) return pairs
-    const cell = m.findIndex((value) => value === top)
+    const cell = m.indexOf(top)
     const row = Math.floor(cell / s.columns)
     const column = cell % s.columns
     const inRow = every.filter((k) => Math.floor(k / s.columns) === row)
