@@ -5,6 +5,7 @@
  */
 import { Effect, Schema } from "effect"
 import { FileSystem } from "effect/FileSystem"
+import { rotaryFrequencies } from "../tensor/composites/rotary.ts"
 import { BadConfig, FileProblem, fail, type ModelError, UnsupportedModel } from "./ModelError.ts"
 
 /** A decoder of the Llama family: RMSNorm, rotary positions, grouped-query attention, SwiGLU. */
@@ -21,6 +22,8 @@ export interface DecoderConfig {
   /** The longest sequence, prompt and answer together. */
   readonly maxPositions: number
   readonly ropeTheta: number
+  /** Llama 3's stretching of the slow rotary frequencies; none by default. */
+  readonly ropeScaling?: Llama3Scaling
   readonly normEpsilon: number
   /** Whether the output head is the embedding. */
   readonly tied: boolean
@@ -31,6 +34,15 @@ export interface DecoderConfig {
   /** Biases of the three feed-forward projections. */
   readonly feedForwardBias: boolean
   readonly eosIds: ReadonlyArray<number>
+}
+
+/** `rope_type: llama3`: wavelengths beyond `original / lowFactor` are stretched by `factor`, with a smooth transition. */
+export interface Llama3Scaling {
+  readonly factor: number
+  readonly lowFactor: number
+  readonly highFactor: number
+  /** The context that the model was pretrained with. */
+  readonly original: number
 }
 
 /** A BERT encoder: learned positions, token types, layer norm after each residual, exact GELU. */
@@ -54,7 +66,11 @@ const Rope = Schema.NullOr(
   Schema.Struct({
     rope_type: Schema.optionalKey(Schema.String),
     type: Schema.optionalKey(Schema.String),
-    rope_theta: Schema.optionalKey(Schema.Finite)
+    rope_theta: Schema.optionalKey(Schema.Finite),
+    factor: Schema.optionalKey(Schema.Finite),
+    low_freq_factor: Schema.optionalKey(Schema.Finite),
+    high_freq_factor: Schema.optionalKey(Schema.Finite),
+    original_max_position_embeddings: Schema.optionalKey(Schema.Int)
   })
 )
 
@@ -124,9 +140,27 @@ export const decoderConfig = Effect.fnUntraced(function* (
   const json = yield* Schema.decodeEffect(DecoderJson, { errors: "all" })(text).pipe(Effect.mapError(badConfig(file)))
   const act = json.hidden_act ?? "silu"
   if (act !== "silu" && act !== "swish") return yield* unsupported(file, "hidden_act", act, "silu")
+  let ropeScaling: Llama3Scaling | undefined
   for (const field of ["rope_scaling", "rope_parameters"] as const) {
-    const type = json[field]?.rope_type ?? json[field]?.type ?? "default"
-    if (type !== "default") return yield* unsupported(file, `${field}.rope_type`, type, "default (none)")
+    const rope = json[field] ?? undefined
+    const type = rope?.rope_type ?? rope?.type ?? "default"
+    if (rope === undefined || type === "default") continue
+    const { factor, high_freq_factor, low_freq_factor, original_max_position_embeddings } = rope
+    if (type !== "llama3") return yield* unsupported(file, `${field}.rope_type`, type, "default, llama3")
+    if (!factor || !high_freq_factor || !low_freq_factor || !original_max_position_embeddings) {
+      return yield* fail(
+        new BadConfig({
+          file,
+          detail: `${field} of type llama3 needs factor, low_freq_factor, high_freq_factor and original_max_position_embeddings`
+        })
+      )
+    }
+    ropeScaling = {
+      factor,
+      lowFactor: low_freq_factor,
+      highFactor: high_freq_factor,
+      original: original_max_position_embeddings
+    }
   }
   const slides = model_type === "qwen2" ? json.use_sliding_window === true : true
   const window = json.sliding_window ?? undefined
@@ -157,6 +191,7 @@ export const decoderConfig = Effect.fnUntraced(function* (
     headSize,
     maxPositions: json.max_position_embeddings,
     ropeTheta: json.rope_parameters?.rope_theta ?? json.rope_theta ?? 10000,
+    ...(ropeScaling === undefined ? {} : { ropeScaling }),
     normEpsilon: json.rms_norm_eps ?? 1e-6,
     tied: json.tie_word_embeddings ?? false,
     qkvBias: model_type === "qwen2" || bias,
@@ -205,6 +240,20 @@ export const encoderConfig = Effect.fnUntraced(function* (
   }
 })
 
+/** The rotary frequencies of a decoder, [headSize / 2]; transformers' `_compute_llama3_parameters` where they are scaled. */
+export const ropeFrequencies = ({ headSize, ropeScaling, ropeTheta }: DecoderConfig): ReadonlyArray<number> => {
+  const plain = rotaryFrequencies(headSize, ropeTheta)
+  if (ropeScaling === undefined) return plain
+  const { factor, highFactor, lowFactor, original } = ropeScaling
+  return plain.map((frequency) => {
+    const turns = (original * frequency) / (2 * Math.PI) // over the original context
+    if (turns < lowFactor) return frequency / factor
+    if (turns > highFactor) return frequency
+    const smooth = (turns - lowFactor) / (highFactor - lowFactor)
+    return ((1 - smooth) * frequency) / factor + smooth * frequency
+  })
+}
+
 /** The `config.json` of a decoder that was made here, as transformers reads it. */
 export const decoderConfigJson = (config: DecoderConfig): string => {
   const biased = config.qkvBias && !config.outputBias
@@ -222,6 +271,17 @@ export const decoderConfigJson = (config: DecoderConfig): string => {
       head_dim: config.headSize,
       max_position_embeddings: config.maxPositions,
       rope_theta: config.ropeTheta,
+      ...(config.ropeScaling === undefined
+        ? {}
+        : {
+            rope_scaling: {
+              rope_type: "llama3",
+              factor: config.ropeScaling.factor,
+              low_freq_factor: config.ropeScaling.lowFactor,
+              high_freq_factor: config.ropeScaling.highFactor,
+              original_max_position_embeddings: config.ropeScaling.original
+            }
+          }),
       rms_norm_eps: config.normEpsilon,
       vocab_size: config.vocabularySize,
       tie_word_embeddings: config.tied,

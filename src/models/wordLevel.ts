@@ -24,8 +24,13 @@ export interface WordLevelSpec {
   readonly phrases: ReadonlyArray<FixedPhrase>
   /** In order of their ids, which follow the phrases'. */
   readonly words: ReadonlyArray<string>
-  /** Roles of special tokens by the names of `tokenizer_config.json`: `{ pad_token: "<pad>", ... }`. */
-  readonly roles: Readonly<Partial<Record<"pad_token" | "bos_token" | "eos_token" | "sep_token" | "unk_token", string>>>
+  /**
+   * Roles of special tokens by the names of `tokenizer_config.json`: `{ pad_token: "<pad>", ... }`. For a model, a text is
+   * `[cls] text` and a pair `[cls] text [sep] pair`, with those of the two that have a token.
+   */
+  readonly roles: Readonly<
+    Partial<Record<"pad_token" | "bos_token" | "eos_token" | "sep_token" | "cls_token" | "unk_token", string>>
+  >
 }
 
 /** The files of a word-level tokenizer. Throws a RangeError on a word that is listed twice or holds a space. */
@@ -56,7 +61,10 @@ export const wordLevelFiles = ({ phrases, roles, words }: WordLevelSpec): Readon
         ? [replace(` ${text}`, text)]
         : [replace(` ${text}`, text), replace(`${text} `, text)]
   )
-  const separator = roles.sep_token
+  const special = (token: string | undefined) =>
+    token === undefined ? [] : [{ SpecialToken: { id: token, type_id: 0 } }]
+  const sequence = (id: "A" | "B", type_id: number) => ({ Sequence: { id, type_id } })
+  const around = [roles.cls_token, roles.sep_token].filter((token) => token !== undefined)
   const tokenizer = {
     version: "1.0",
     truncation: null,
@@ -73,17 +81,15 @@ export const wordLevelFiles = ({ phrases, roles, words }: WordLevelSpec): Readon
     normalizer: null,
     pre_tokenizer: { type: "WhitespaceSplit" },
     post_processor:
-      separator === undefined
+      around.length === 0
         ? null
         : {
             type: "TemplateProcessing",
-            single: [{ Sequence: { id: "A", type_id: 0 } }],
-            pair: [
-              { Sequence: { id: "A", type_id: 0 } },
-              { SpecialToken: { id: separator, type_id: 0 } },
-              { Sequence: { id: "B", type_id: 1 } }
-            ],
-            special_tokens: { [separator]: { id: separator, ids: [vocab[separator]], tokens: [separator] } }
+            single: [...special(roles.cls_token), sequence("A", 0)],
+            pair: [...special(roles.cls_token), sequence("A", 0), ...special(roles.sep_token), sequence("B", 1)],
+            special_tokens: Object.fromEntries(
+              around.map((token) => [token, { id: token, ids: [vocab[token]], tokens: [token] }])
+            )
           },
     decoder: {
       type: "Sequence",
@@ -103,6 +109,16 @@ const Replace = Schema.Struct({
   pattern: Schema.Struct({ String: Schema.String }),
   content: Schema.String
 })
+const Template = Schema.Array(
+  Schema.Union([
+    Schema.Struct({ SpecialToken: Schema.Struct({ id: Schema.String, type_id: Schema.Int }) }),
+    Schema.Struct({ Sequence: Schema.Struct({ id: Schema.Literals(["A", "B"]), type_id: Schema.Int }) })
+  ])
+)
+const plain = {
+  single: [{ Sequence: { id: "A", type_id: 0 } }],
+  pair: [{ Sequence: { id: "A", type_id: 0 } }, { Sequence: { id: "B", type_id: 1 } }]
+} as const
 const WordLevelJson = Schema.Struct({
   added_tokens: Schema.Array(
     Schema.Struct({ id: Schema.Int, content: Schema.NonEmptyString, special: Schema.Boolean })
@@ -110,17 +126,7 @@ const WordLevelJson = Schema.Struct({
   normalizer: Schema.Null,
   pre_tokenizer: Schema.Struct({ type: Schema.Literal("WhitespaceSplit") }),
   post_processor: Schema.NullOr(
-    Schema.Struct({
-      type: Schema.Literal("TemplateProcessing"),
-      single: Schema.Tuple([
-        Schema.Struct({ Sequence: Schema.Struct({ id: Schema.Literal("A"), type_id: Schema.Literal(0) }) })
-      ]),
-      pair: Schema.Tuple([
-        Schema.Struct({ Sequence: Schema.Struct({ id: Schema.Literal("A"), type_id: Schema.Literal(0) }) }),
-        Schema.Struct({ SpecialToken: Schema.Struct({ id: Schema.String, type_id: Schema.Literal(0) }) }),
-        Schema.Struct({ Sequence: Schema.Struct({ id: Schema.Literal("B"), type_id: Schema.Literal(1) }) })
-      ])
-    })
+    Schema.Struct({ type: Schema.Literal("TemplateProcessing"), single: Template, pair: Template })
   ),
   decoder: Schema.Struct({ type: Schema.Literal("Sequence"), decoders: Schema.Array(Schema.Unknown) }),
   model: Schema.Struct({
@@ -196,20 +202,25 @@ export const readWordLevel = (
       }
       return out
     }
-    const separator = post_processor === null ? undefined : ids.get(post_processor.pair[1].SpecialToken.id)
+    const template = post_processor ?? plain
+    const encodeForModel = (text: string, pair?: string) => {
+      const encoding = { ids: [] as number[], segments: [] as number[] }
+      for (const item of pair === undefined ? template.single : template.pair) {
+        const [part, segment] =
+          "Sequence" in item
+            ? [encode(item.Sequence.id === "A" ? text : (pair ?? "")), item.Sequence.type_id]
+            : [[ids.get(item.SpecialToken.id)].filter((id) => id !== undefined), item.SpecialToken.type_id]
+        for (const id of part) {
+          encoding.ids.push(id)
+          encoding.segments.push(segment)
+        }
+      }
+      return encoding
+    }
     const core: TokenizerCore = {
       vocabularySize: tokens.length,
       encode,
-      encodeForModel: (text, pair) => {
-        const first = encode(text)
-        if (pair === undefined) return { ids: first, segments: first.map(() => 0) }
-        const between = separator === undefined ? [] : [separator]
-        const second = encode(pair)
-        return {
-          ids: [...first, ...between, ...second],
-          segments: [...first.map(() => 0), ...between.map(() => 0), ...second.map(() => 1)]
-        }
-      },
+      encodeForModel,
       decode: (list, options) => {
         let text = ""
         let previous: number | undefined

@@ -5,9 +5,9 @@
  *
  * Batch tensor: `labels` i32 [rows]. Logs: `accuracy`.
  */
+import { crossEntropy } from "../tensor/composites/crossEntropy.ts"
 import { cast, div, equal } from "../tensor/ops/elementwise.ts"
 import { argMax, reduceSum } from "../tensor/ops/reduce.ts"
-import { negativeLogSoftmax } from "./contrastive.ts"
 import { inputOf, type LogitObjective } from "./Objective.ts"
 
 export const classification = (): LogitObjective => ({
@@ -16,7 +16,7 @@ export const classification = (): LogitObjective => ({
   build: ({ logits, totalRows }, inputs) => {
     const labels = inputOf("classification", inputs, "labels")
     return {
-      loss: div(reduceSum(negativeLogSoftmax(logits, labels)), totalRows),
+      loss: div(reduceSum(crossEntropy(logits, labels)), totalRows),
       logs: { accuracy: div(reduceSum(cast(equal(argMax(logits, 1), labels), "f32")), totalRows) }
     }
   }

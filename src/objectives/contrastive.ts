@@ -9,15 +9,14 @@
  * Scale: 20 by default, 70 for OP-SBERT. Logs: `accuracy` (share of anchors whose positive scores highest).
  */
 
+import { crossEntropy } from "../tensor/composites/crossEntropy.ts"
 import { multiplyDims } from "../tensor/Dim.ts"
 import { stopGradient } from "../tensor/ops/control.ts"
 import { dot } from "../tensor/ops/dot.ts"
-import { add, cast, equal, exp, log, mul, sub } from "../tensor/ops/elementwise.ts"
-import { takeAlong } from "../tensor/ops/indexing.ts"
+import { cast, equal, mul } from "../tensor/ops/elementwise.ts"
 import { iota } from "../tensor/ops/leaf.ts"
-import { argMax, reduceMax, reduceMean, reduceSum } from "../tensor/ops/reduce.ts"
-import { reshape, slice } from "../tensor/ops/shape.ts"
-import type { Tensor } from "../tensor/Tensor.ts"
+import { argMax, reduceMean } from "../tensor/ops/reduce.ts"
+import { slice } from "../tensor/ops/shape.ts"
 import type { EmbeddingObjective } from "./Objective.ts"
 
 export interface ContrastiveSettings {
@@ -37,17 +36,9 @@ export const contrastive = ({ scale = 20 }: ContrastiveSettings = {}): Embedding
       const scores = mul(dot(anchors, others, { transposeRight: true }), scale) // [rows, (texts - 1) * rows]
       const labels = iota([rowCount])
       return {
-        loss: reduceMean(negativeLogSoftmax(scores, labels)),
+        loss: reduceMean(crossEntropy(scores, labels)),
         logs: { accuracy: reduceMean(cast(equal(argMax(stopGradient(scores), 1), labels), "f32")) }
       }
     }
   }
-}
-
-/** -log softmax(scores)[i, labels[i]] for each row. `scores`: f32 [rows, classes]; `labels`: i32 [rows]. */
-export const negativeLogSoftmax = (scores: Tensor, labels: Tensor): Tensor => {
-  const largest = stopGradient(reduceMax(scores, 1, { keepDims: true }))
-  const logSum = add(log(reduceSum(exp(sub(scores, largest)), 1)), reshape(largest, labels.shape))
-  const chosen = takeAlong(scores, reshape(labels, [...labels.shape, 1]), 1)
-  return sub(logSum, reshape(chosen, labels.shape))
 }

@@ -1,6 +1,12 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { decoderConfig, decoderConfigJson, encoderConfig, encoderConfigJson } from "../../src/models/config.ts"
+import {
+  decoderConfig,
+  decoderConfigJson,
+  encoderConfig,
+  encoderConfigJson,
+  ropeFrequencies
+} from "../../src/models/config.ts"
 
 const llama = {
   model_type: "llama",
@@ -43,7 +49,8 @@ describe("config.json", () => {
   it.effect.each([
     [{ model_type: "gpt2" }, /model_type is "gpt2", which is not supported; supported: llama, mistral, qwen2/],
     [{ hidden_act: "gelu" }, /hidden_act is "gelu"/],
-    [{ rope_scaling: { rope_type: "llama3", factor: 8 } }, /rope_scaling\.rope_type is "llama3"/],
+    [{ rope_scaling: { rope_type: "llama3", factor: 8 } }, /rope_scaling of type llama3 needs/],
+    [{ rope_scaling: { rope_type: "yarn", factor: 8 } }, /rope_scaling\.rope_type is "yarn"/],
     [{ rope_scaling: { type: "linear", factor: 8 } }, /rope_scaling\.rope_type is "linear"/],
     [{ model_type: "mistral", sliding_window: 16 }, /sliding_window is 16/],
     [{ hidden_size: 66 }, /do not divide/],
@@ -65,6 +72,32 @@ describe("config.json", () => {
         (yield* Effect.flip(encoder({ position_embedding_type: "relative_key" }))).message,
         /position_embedding_type/
       )
+    })
+  )
+
+  it.effect("stretches Llama 3's slow frequencies", () =>
+    Effect.gen(function* () {
+      // Llama 3.2: d 64, theta 5e5. Turns over 8192 positions: 8192 theta^(-2i/64) / 2 pi
+      const config = yield* decoder({
+        head_dim: 64,
+        rope_theta: 500000,
+        rope_scaling: {
+          rope_type: "llama3",
+          factor: 32,
+          low_freq_factor: 1,
+          high_freq_factor: 4,
+          original_max_position_embeddings: 8192
+        }
+      })
+      const frequencies = ropeFrequencies(config)
+      const plain = frequencies.map((_, i) => 500000 ** ((-2 * i) / 64))
+      assert.strictEqual(frequencies[0], 1) // 1304 turns: kept
+      assert.closeTo(frequencies[31]!, plain[31]! / 32, 1e-12) // 0.004 turns: stretched
+      // i = 15: 2.78 turns, smooth = (2.78 - 1) / 3
+      const turns = (8192 * plain[15]!) / (2 * Math.PI)
+      const smooth = (turns - 1) / 3
+      assert.isTrue(smooth > 0.5 && smooth < 0.7)
+      assert.closeTo(frequencies[15]!, plain[15]! * ((1 - smooth) / 32 + smooth), 1e-12)
     })
   )
 

@@ -61,6 +61,17 @@ describe("word-level tokenizer", () => {
     assert.deepStrictEqual(segments, [0, 0, 0, 1])
   })
 
+  it("begins with [CLS] where there is one", () => {
+    const phrases = [...worldSpec.phrases, { text: "[CLS]", special: true }]
+    const files = wordLevelFiles({ ...worldSpec, phrases, roles: { ...worldSpec.roles, cls_token: "[CLS]" } })
+    const classifier = Result.getOrThrow(fromFiles("world", files))
+    const tokens = (ids: ReadonlyArray<number>) => ids.map((id) => classifier.tokenOf(id))
+    assert.deepStrictEqual(tokens(classifier.encodeForModel("The").ids), ["[CLS]", "The"])
+    const { ids, segments } = classifier.encodeForModel("The", "farmer")
+    assert.deepStrictEqual(tokens(ids), ["[CLS]", "The", "<sep>", "farmer"])
+    assert.deepStrictEqual(segments, [0, 0, 0, 1])
+  })
+
   it("refuses vocabularies that could not be read back", () => {
     const spec = (words: ReadonlyArray<string>) => () => wordLevelFiles({ ...worldSpec, words })
     assert.throws(spec(["a", "a"]), /listed twice/)

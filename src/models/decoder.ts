@@ -1,0 +1,134 @@
+/**
+ * A decoder of the Llama family as graph functions: RMSNorm before each half of a layer, rotary positions, grouped-query
+ * attention, SwiGLU. Names and shapes are those of transformers' LlamaForCausalLM and Qwen2ForCausalLM.
+ *
+ *   x += O attention(rotary(Q norm(x)), rotary(K norm(x)), V norm(x));   x += D swiglu(G norm(x), U norm(x))
+ *
+ * Rows are padded on the right: a causal model never lets padding reach a real token, so training needs no mask.
+ */
+
+import { swiglu } from "../tensor/composites/activation.ts"
+import { attention } from "../tensor/composites/attention.ts"
+import { linear } from "../tensor/composites/linear.ts"
+import { rmsNorm } from "../tensor/composites/norm.ts"
+import { type RotaryTables, rotary, rotaryTables } from "../tensor/composites/rotary.ts"
+import { add } from "../tensor/ops/elementwise.ts"
+import { embedding } from "../tensor/ops/indexing.ts"
+import { iota } from "../tensor/ops/leaf.ts"
+import { reshape, split } from "../tensor/ops/shape.ts"
+import type { Tensor } from "../tensor/Tensor.ts"
+import { type DecoderConfig, ropeFrequencies } from "./config.ts"
+import { type ParameterInputs, type ParameterSpec, single, stacked } from "./parameters.ts"
+
+const embeddingName = "model.embed_tokens.weight"
+const headName = "lm_head.weight"
+const normName = "model.norm.weight"
+
+/**
+ * The table of parameters. A new model starts from normal draws: embeddings with deviation 0.05, projections with
+ * fan-in^-1/2, those into the residual stream divided by sqrt(2 layers).
+ */
+export const decoderParameters = (config: DecoderConfig): ReadonlyArray<ParameterSpec> => {
+  const { headSize, heads, hiddenSize, intermediateSize, keyValueHeads, layers, vocabularySize } = config
+  const normal = (deviation: number) => ({ kind: "normal", deviation }) as const
+  const one = { kind: "constant", value: 1 } as const
+  const zero = { kind: "constant", value: 0 } as const
+  const fan = (width: number) => normal(width ** -0.5)
+  const residual = (width: number) => normal(width ** -0.5 / Math.sqrt(2 * layers))
+  const table: Array<ParameterSpec> = [single(embeddingName, [vocabularySize, hiddenSize], normal(0.05))]
+  for (let layer = 0; layer < layers; layer++) {
+    const at = `model.layers.${layer}`
+    const attention = `${at}.self_attn`
+    const qkv = (kind: "weight" | "bias") => [
+      { name: `${attention}.q_proj.${kind}`, rows: heads * headSize },
+      { name: `${attention}.k_proj.${kind}`, rows: keyValueHeads * headSize },
+      { name: `${attention}.v_proj.${kind}`, rows: keyValueHeads * headSize }
+    ]
+    const gateUp = (kind: "weight" | "bias") => [
+      { name: `${at}.mlp.gate_proj.${kind}`, rows: intermediateSize },
+      { name: `${at}.mlp.up_proj.${kind}`, rows: intermediateSize }
+    ]
+    table.push(
+      single(`${at}.input_layernorm.weight`, [hiddenSize], one),
+      stacked(`${attention}.qkv.weight`, qkv("weight"), [hiddenSize], fan(hiddenSize)),
+      ...(config.qkvBias ? [stacked(`${attention}.qkv.bias`, qkv("bias"), [], zero)] : []),
+      single(`${attention}.o_proj.weight`, [hiddenSize, heads * headSize], residual(heads * headSize)),
+      ...(config.outputBias ? [single(`${attention}.o_proj.bias`, [hiddenSize], zero)] : []),
+      single(`${at}.post_attention_layernorm.weight`, [hiddenSize], one),
+      stacked(`${at}.mlp.gate_up.weight`, gateUp("weight"), [hiddenSize], fan(hiddenSize)),
+      ...(config.feedForwardBias ? [stacked(`${at}.mlp.gate_up.bias`, gateUp("bias"), [], zero)] : []),
+      single(`${at}.mlp.down_proj.weight`, [hiddenSize, intermediateSize], residual(intermediateSize)),
+      ...(config.feedForwardBias ? [single(`${at}.mlp.down_proj.bias`, [hiddenSize], zero)] : [])
+    )
+  }
+  table.push(single(normName, [hiddenSize], one))
+  if (!config.tied) table.push(single(headName, [vocabularySize, hiddenSize], normal(0.05)))
+  return table
+}
+
+/** The output head [vocabulary, hidden]: the embedding where the two are tied. */
+export const headWeight = (config: DecoderConfig, parameters: ParameterInputs): Tensor =>
+  parameters.of(config.tied ? embeddingName : headName)
+
+/**
+ * How queries [batch, time, heads, d] find their keys and values: the keys and values of this very call (training, prefill)
+ * or those of a cache. Gives [batch, time, heads, d].
+ */
+export type Attend = (q: Tensor, k: Tensor, v: Tensor, layer: number) => Tensor
+
+/** Causal attention within the rows. */
+export const attendCausally: Attend = (q, k, v) => attention(q, k, v, { causal: true }).out
+
+/** One layer: x [batch, time, hidden] to the same shape. */
+export const decoderLayer = (
+  config: DecoderConfig,
+  parameters: ParameterInputs,
+  layer: number,
+  x: Tensor,
+  tables: RotaryTables,
+  attend: Attend
+): Tensor => {
+  const { headSize, heads, intermediateSize, keyValueHeads, normEpsilon } = config
+  const at = `model.layers.${layer}`
+  const project = (input: Tensor, name: string) =>
+    linear(input, parameters.of(`${at}.${name}.weight`), {
+      bias: parameters.has(`${at}.${name}.bias`) ? parameters.of(`${at}.${name}.bias`) : undefined
+    })
+  const [batch, time] = [x.shape[0]!, x.shape[1]!]
+  const normal = rmsNorm(x, parameters.of(`${at}.input_layernorm.weight`), normEpsilon)
+  const kv = keyValueHeads * headSize
+  const [q, k, v] = split(project(normal, "self_attn.qkv"), -1, [heads * headSize, kv, kv])
+  const out = attend(
+    rotary(reshape(q!, [batch, time, heads, headSize]), tables),
+    rotary(reshape(k!, [batch, time, keyValueHeads, headSize]), tables),
+    reshape(v!, [batch, time, keyValueHeads, headSize]),
+    layer
+  )
+  const attended = add(x, project(reshape(out, [batch, time, heads * headSize]), "self_attn.o_proj"))
+  const inner = rmsNorm(attended, parameters.of(`${at}.post_attention_layernorm.weight`), normEpsilon)
+  const [gate, up] = split(project(inner, "mlp.gate_up"), -1, [intermediateSize, intermediateSize])
+  return add(attended, project(swiglu(gate!, up!), "mlp.down_proj"))
+}
+
+export interface HiddenOptions {
+  /** Positions of the tokens, i32 [time] or [batch, time]; 0, 1, 2, ... by default. */
+  readonly positions?: Tensor
+  readonly attend?: Attend
+  /** Wraps every layer: where rematerialisation goes. */
+  readonly wrap?: (layer: (x: Tensor) => Tensor, x: Tensor) => Tensor
+}
+
+/** ids i32 [batch, time] to the normalised hidden states [batch, time, hidden] that the head reads. */
+export const hidden = (
+  config: DecoderConfig,
+  parameters: ParameterInputs,
+  ids: Tensor,
+  { attend = attendCausally, positions = iota([ids.shape[1]!]), wrap = (layer, x) => layer(x) }: HiddenOptions = {}
+): Tensor => {
+  const tables = rotaryTables(positions, ropeFrequencies(config))
+  let x = embedding(parameters.of(embeddingName), ids)
+  for (let layer = 0; layer < config.layers; layer++) {
+    x = wrap((y) => decoderLayer(config, parameters, layer, y, tables, attend), x)
+  }
+  return rmsNorm(x, parameters.of(normName), config.normEpsilon)
+}
