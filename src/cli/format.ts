@@ -1,4 +1,4 @@
-/** How counts, durations, sizes and tables are written for people. Pure. */
+/** How counts, durations, sizes and bars are written for people. Pure. */
 import { styleText } from "node:util"
 
 /** `7 s`, `4 min`, `1 h 05 min`: for sentences. */
@@ -62,24 +62,3 @@ export const paintFor =
   (stream: NodeJS.WriteStream): Paint =>
   (style, text) =>
     styleText(style, text, { stream })
-
-/**
- * Columns padded to their widest cell, two spaces apart, a dim heading. Columns whose cells are all numbers or empty
- * are right-aligned.
- */
-export const table = (
-  heading: ReadonlyArray<string>,
-  rows: ReadonlyArray<ReadonlyArray<string>>,
-  paint: Paint = plain
-): ReadonlyArray<string> => {
-  const widths = heading.map((h, c) => Math.max(h.length, ...rows.map((row) => (row[c] ?? "").length)))
-  const right = heading.map(
-    (_, c) => rows.length > 0 && rows.every((row) => /^$|^[-+]?[\d,.]+(e[-+]?\d+)?%?$/.test(row[c] ?? ""))
-  )
-  const line = (cells: ReadonlyArray<string>) =>
-    widths
-      .map((w, c) => (right[c] ? (cells[c] ?? "").padStart(w) : (cells[c] ?? "").padEnd(w)))
-      .join("  ")
-      .trimEnd()
-  return [paint("dim", line(heading)), ...rows.map(line)]
-}

@@ -1,7 +1,8 @@
 /** A plan as JSON for scripts (docs/cli.md) and as a table for people. Pure. */
 import type { Json } from "../dsl/canonical.ts"
 import type { Plan, PlannedTask, Reason } from "../dsl/Planned.ts"
-import { count, cut, type Paint, plain, type Style, table } from "./format.ts"
+import { table } from "../report/table.ts"
+import { count, cut, type Paint, plain, type Style } from "./format.ts"
 import { serves } from "./progress.ts"
 
 /** What `exp plan --json` prints. */
@@ -61,7 +62,7 @@ const why = (task: PlannedTask, most: number): string => {
 const styles: Readonly<Record<PlannedTask["state"], Style>> = { cached: "green", stale: "yellow", new: "cyan" }
 
 /** Header and table: tasks of equal state, node and reason (those of the seeds, mostly) are one row. */
-export const planLines = (plan: Plan, paint: Paint = plain): ReadonlyArray<string> => {
+export const planLines = (plan: Plan, width?: number, paint: Paint = plain): ReadonlyArray<string> => {
   const cells = new Map(plan.cells.map((cell) => [cell.id, cell]))
   const groups = new Map<string, Array<PlannedTask>>()
   for (const task of plan.tasks) {
@@ -90,10 +91,13 @@ export const planLines = (plan: Plan, paint: Paint = plain): ReadonlyArray<strin
     ...(of("stale") > 0 ? [`${of("stale")} stale`] : []),
     ...(of("new") > 0 ? [`${of("new")} new`] : [])
   ].join(", ")
-  const [heading, ...body] = table(["state", "nodes", "stage", "tasks", "cells", "for", "why"], rows, paint)
+  const columns = ["state", "nodes", "stage", "tasks", "cells", "for", "why"].map((name) =>
+    name === "tasks" || name === "cells" ? { name, align: "right" as const } : { name }
+  )
+  const [heading, rule, ...body] = table(columns, rows, width === undefined ? {} : { width }).split("\n")
   const coloured = body.map((line, i) => {
     const state = rows[i]![0] as PlannedTask["state"]
     return paint(styles[state], line.slice(0, state.length)) + line.slice(state.length)
   })
-  return [`${paint("bold", plan.experiment)}: ${head}`, "", heading!, ...coloured]
+  return [`${paint("bold", plan.experiment)}: ${head}`, "", heading!, paint("dim", rule!), ...coloured]
 }

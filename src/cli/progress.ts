@@ -30,12 +30,12 @@ export interface State {
   /** Tasks there would be if no two cells shared any. */
   readonly unshared: number
   readonly jobs: number
-  /** Seconds a stage took in earlier runs. */
+  /** Seconds a node took in earlier runs. */
   readonly past: ReadonlyMap<string, number>
   readonly startedAt: number
   readonly running: ReadonlyMap<string, Running>
   readonly ended: ReadonlyMap<string, "done" | "cached" | "failed" | "skipped">
-  /** Wall seconds of tasks that this run finished, by stage. */
+  /** Wall seconds of tasks that this run finished, by node. */
   readonly took: ReadonlyMap<string, ReadonlyArray<number>>
   /** The warehouse folder, as logs are named to people, and the command that tries again. */
   readonly warehouse: string
@@ -78,9 +78,8 @@ export const fold = (state: State, event: RunEvent, at: number): State => {
       }
       const current = state.running.get(event.key)
       const took = new Map(state.took)
-      if (event.state === "done" && current) {
-        took.set(event.stage, [...(took.get(event.stage) ?? []), at - current.startedAt])
-      }
+      const node = event.nodes[0] ?? event.stage
+      if (event.state === "done" && current) took.set(node, [...(took.get(node) ?? []), at - current.startedAt])
       const ended = new Map(state.ended).set(event.key, event.state)
       return { ...state, took, running: without(state.running, event.key), ended }
     }
@@ -102,13 +101,14 @@ export const fold = (state: State, event: RunEvent, at: number): State => {
 
 const mean = (xs: ReadonlyArray<number>): number => xs.reduce((a, b) => a + b, 0) / xs.length
 
-/** Seconds a whole task of this stage is expected to take; null where nothing is known. */
-const expected = (state: State, stage: string): number | null => {
-  const took = state.took.get(stage)
-  return took !== undefined && took.length > 0 ? mean(took) : (state.past.get(stage) ?? null)
+/** Seconds a whole task is expected to take, by others of its node; null where nothing is known. */
+const expected = (state: State, task: TaskView): number | null => {
+  const node = task.nodes[0] ?? task.stage
+  const took = state.took.get(node)
+  return took !== undefined && took.length > 0 ? mean(took) : (state.past.get(node) ?? null)
 }
 
-/** Seconds left of a running task: from its own rate once it has one, else from others of its stage. */
+/** Seconds left of a running task: from its own rate once it has one, else from others of its node. */
 const left = (state: State, key: string, now: number): number | null => {
   const task = state.running.get(key)
   if (!task) return null
@@ -116,7 +116,8 @@ const left = (state: State, key: string, now: number): number | null => {
     const perStep = (task.at - task.first.at) / (task.step - task.first.step)
     return Math.max(0, (task.of - task.step) * perStep - (now - task.at))
   }
-  const whole = expected(state, state.tasks.get(key)?.stage ?? "")
+  const view = state.tasks.get(key)
+  const whole = view ? expected(state, view) : null
   return whole === null ? null : Math.max(0, whole - (now - task.startedAt))
 }
 
@@ -127,9 +128,7 @@ const left = (state: State, key: string, now: number): number | null => {
 export const remaining = (state: State, now: number): number | null => {
   const open = [...state.tasks.values()].filter((task) => !state.ended.has(task.key))
   if (open.length === 0) return 0
-  const each = open.map((task) =>
-    state.running.has(task.key) ? left(state, task.key, now) : expected(state, task.stage)
-  )
+  const each = open.map((task) => (state.running.has(task.key) ? left(state, task.key, now) : expected(state, task)))
   const known = each.filter((seconds) => seconds !== null)
   if (known.length === 0) return null
   const typical = mean(known)

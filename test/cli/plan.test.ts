@@ -59,6 +59,7 @@ it("groups the tasks of equal node and reason, and counts what sharing saves", (
     "x: 4 cells, 3 tasks (6 unshared), 1 cached, 2 stale",
     "",
     "state   nodes  stage  tasks  cells  for               why",
+    "──────  ─────  ─────  ─────  ─────  ────────────────  ──────────────────────────────────────────",
     "cached  world  world      1      4  2 seeds · 2 arms",
     "stale   grpo   grpo       2      2  2 seeds · op      grpo.reward.uniqueness.weight 0.3 → 0.1234"
   ])
