@@ -2,7 +2,7 @@
  * From a pipeline's name in YAML to its module: `pipelines/NAME` of the project, else Overtone's own; `./x.ts`
  * relative to the YAML; `@scope/package/x` and `package/x` through that package's exports.
  */
-import { existsSync, readdirSync, readFileSync } from "node:fs"
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs"
 import { dirname, isAbsolute, join, parse, relative, resolve, sep } from "node:path"
 import { fileURLToPath, pathToFileURL } from "node:url"
 import type { AnyPipeline } from "./Pipeline.ts"
@@ -92,6 +92,7 @@ export interface Manifest {
   readonly version?: string
   readonly main?: string
   readonly exports?: unknown
+  readonly imports?: unknown
 }
 
 const manifests = new Map<string, Manifest>()
@@ -117,7 +118,7 @@ export const packageFolder = (name: string, from: string): string | undefined =>
 
 const conditions = new Set(["node", "import", "default"])
 
-/** Node's rules for `exports`, as far as import conditions and one `*` go. */
+/** Node's rules for `exports` (and `imports`), as far as import conditions and one `*` go. */
 export const exportTarget = (exports: unknown, subpath: string): string | undefined => {
   const pick = (target: unknown): string | undefined => {
     if (typeof target === "string") return target
@@ -132,7 +133,9 @@ export const exportTarget = (exports: unknown, subpath: string): string | undefi
   }
   const isMap = typeof exports === "object" && exports !== null && !Array.isArray(exports)
   const table: Readonly<Record<string, unknown>> =
-    isMap && Object.keys(exports).some((key) => key.startsWith(".")) ? { ...exports } : { ".": exports }
+    isMap && Object.keys(exports).some((key) => key.startsWith(".") || key.startsWith("#"))
+      ? { ...exports }
+      : { ".": exports }
   if (subpath in table) return pick(table[subpath])
   const patterns = Object.keys(table)
     .filter((key) => key.includes("*"))
@@ -145,6 +148,12 @@ export const exportTarget = (exports: unknown, subpath: string): string | undefi
   }
   return undefined
 }
+
+/** The file of a path, with the endings that CommonJS leaves out; undefined where there is none. */
+export const fileOrNothing = (path: string): string | undefined =>
+  [path, ...[".ts", ".js", ".mjs", ".cjs", ".json", "/index.ts", "/index.js"].map((ending) => path + ending)].find(
+    (file) => statSync(file, { throwIfNoEntry: false })?.isFile() === true
+  )
 
 /** Imports a module and takes its default export, if that is a Pipeline. */
 export const importPipeline = async (
