@@ -2,7 +2,30 @@
  * Resampling with fixed random streams, so that equal data give equal intervals: the percentile bootstrap over prompts
  * (Efron 1979) and the sign-flip permutation test of a mean (Fisher 1935), exact for up to 16 differences.
  */
-import { stream, uniforms } from "../device/random.ts"
+
+/** Uniforms in [0, 1) from xoshiro128** (Blackman and Vigna 2018), its state filled by splitmix32 from the seed. */
+const generator = (seed: number): (() => number) => {
+  let filler = seed >>> 0
+  const fill = () => {
+    filler = (filler + 0x9e3779b9) >>> 0
+    let z = Math.imul(filler ^ (filler >>> 16), 0x21f0aaad)
+    z = Math.imul(z ^ (z >>> 15), 0x735a2d97)
+    return (z ^ (z >>> 15)) >>> 0
+  }
+  let [a, b, c, d] = [fill(), fill(), fill(), fill()]
+  const rotate = (x: number, k: number) => (x << k) | (x >>> (32 - k))
+  return () => {
+    const out = Math.imul(rotate(Math.imul(b, 5), 7), 9) >>> 0
+    const t = b << 9
+    c ^= a
+    d ^= b
+    b ^= c
+    a ^= d
+    c ^= t
+    d = rotate(d, 11)
+    return out / 2 ** 32
+  }
+}
 
 /** The p-quantile of values, p in [0, 1], by linear interpolation between order statistics; NaN without values. */
 export const percentile = (values: ArrayLike<number>, p: number): number => {
@@ -21,12 +44,11 @@ export const bootstrapInterval = (
 ): readonly [number, number] => {
   const { confidence, resamples = 2000, seed = 0 } = options
   const count = values.length
-  const source = stream(seed, "metrics", "bootstrap", count)
+  const uniform = generator(seed)
   const means = new Float64Array(resamples)
   for (let k = 0; k < resamples; k++) {
-    const positions = uniforms(source, count, k * count)
     let sum = 0
-    for (let i = 0; i < count; i++) sum += values[Math.floor(positions[i]! * count)]!
+    for (let i = 0; i < count; i++) sum += values[Math.floor(uniform() * count)]!
     means[k] = sum / count
   }
   const tail = (1 - confidence) / 2
@@ -53,11 +75,10 @@ export const signFlipPValue = (
     return hits / patterns
   }
   const { draws = 20_000 } = options
-  const source = stream(0, "metrics", "sign flips", count)
+  const uniform = generator(0)
   for (let k = 0; k < draws; k++) {
-    const signs = uniforms(source, count, k * count)
     let sum = 0
-    for (let i = 0; i < count; i++) sum += signs[i]! < 0.5 ? -differences[i]! : differences[i]!
+    for (let i = 0; i < count; i++) sum += uniform() < 0.5 ? -differences[i]! : differences[i]!
     if (reached(sum)) hits++
   }
   return (hits + 1) / (draws + 1)
