@@ -16,7 +16,7 @@ const may: Readonly<Record<string, ReadonlyArray<string>>> = {
   models: ["tensor", "device", "objectives", "data"],
   data: [],
   judge: ["data", "dsl"],
-  world: ["data", "device", "rewards", "models", "metrics"],
+  world: ["data", "device", "rewards", "models", "metrics", "dsl"],
   stages: [
     "objectives",
     "rewards",
