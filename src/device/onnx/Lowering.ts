@@ -13,27 +13,32 @@ export interface Value {
   readonly shape: Shape
 }
 
-/** What a lowering depends on apart from the program. */
+/** What a lowering depends on apart from the node. */
 export interface Target {
   readonly threads: number
 }
 
+export interface Context extends Target {
+  /** Outputs of the program that may be written over one of its inputs. */
+  readonly donated: ReadonlyMap<Tensor, Tensor>
+}
+
 export class Lowering {
   readonly graph: Graph
-  readonly target: Target
+  readonly context: Context
   readonly #parent: Lowering | undefined
   readonly #values = new Map<Tensor, Value>()
   readonly #expanded = new Map<Tensor, Name>()
 
-  constructor(graph: Graph, target: Target, parent?: Lowering) {
+  constructor(graph: Graph, context: Context, parent?: Lowering) {
     this.graph = graph
-    this.target = target
+    this.context = context
     this.#parent = parent
   }
 
   /** A lowering for the body of a loop, which sees everything outside. */
   inner(): Lowering {
-    return new Lowering(new Graph(this.graph), this.target, this)
+    return new Lowering(new Graph(this.graph), this.context, this)
   }
 
   /** Says that a value stands for a tensor. */

@@ -130,8 +130,8 @@ export interface Arguments {
 
 export type Ort = ReturnType<typeof openOrt>
 
-/** OrtLoggingLevel: only errors reach stderr (warnings there are about initialisers and unused outputs). */
-export const logErrors = 3
+/** OrtLoggingLevel: nothing but what ends the process is logged; errors come back as messages. */
+export const logFatal = 4
 /** GraphOptimizationLevel. */
 export const optimizationLevels = { none: 0, basic: 1, extended: 2, all: 99 } as const
 /** OrtAllocatorType.OrtArenaAllocator and OrtMemType.OrtMemTypeDefault. */

@@ -6,6 +6,7 @@
 
 import { inputName, outputName } from "./names.ts"
 import type { GraphProto, NodeProto } from "./proto.ts"
+import { readsOf } from "./prune.ts"
 
 /** Output name to input name. */
 export type InPlace = ReadonlyMap<string, string>
@@ -26,19 +27,13 @@ const continuations: Readonly<Record<string, ReadonlyMap<number, number>>> = {
   ])
 }
 
-const captured = (node: NodeProto): ReadonlyArray<string> =>
-  node.attribute.flatMap((a) => (a.g ? a.g.node.flatMap((inner) => [...inner.input, ...captured(inner)]) : []))
-
-/** Everything a node reads, what its body reads from outside included. */
-const reads = (node: NodeProto): ReadonlyArray<string> => [...node.input, ...captured(node)]
-
 export const findInPlace = (graph: GraphProto, donate: ReadonlyMap<string, string>): InPlace => {
   if (donate.size === 0) return new Map()
   const producers = new Map<string, NodeProto>()
   const readers = new Map<string, Array<NodeProto>>()
   for (const node of graph.node) {
     for (const name of node.output) producers.set(name, node)
-    for (const name of new Set(reads(node))) {
+    for (const name of new Set(readsOf(node))) {
       const list = readers.get(name)
       if (list) list.push(node)
       else readers.set(name, [node])
@@ -49,7 +44,7 @@ export const findInPlace = (graph: GraphProto, donate: ReadonlyMap<string, strin
     const seen = new Set<NodeProto>()
     const open = [node]
     for (let next = open.pop(); next !== undefined; next = open.pop()) {
-      for (const name of reads(next)) {
+      for (const name of readsOf(next)) {
         const producer = producers.get(name)
         // nodes stand in topological order: nothing before the oldest reader can lead to one
         if (producer === undefined || seen.has(producer) || order.get(producer)! < oldest) continue

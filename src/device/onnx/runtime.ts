@@ -4,7 +4,7 @@
  */
 
 import { allocate, pointerArray, stringArray } from "../ffi.ts"
-import { arenaAllocator, defaultMemory, logErrors, type Ort, openOrt } from "./api.ts"
+import { arenaAllocator, defaultMemory, logFatal, type Ort, openOrt } from "./api.ts"
 import { locateLibrary } from "./library.ts"
 
 export interface Runtime {
@@ -34,7 +34,7 @@ export const openRuntime = (threads: number): Runtime => {
   const threading = ort.createThreadingOptions()
   ort.setGlobalIntraOpNumThreads(threading, threads)
   ort.setGlobalInterOpNumThreads(threading, 1)
-  const env = ort.createEnvWithGlobalThreadPools(logErrors, "overtone", threading)
+  const env = ort.createEnvWithGlobalThreadPools(logFatal, "overtone", threading)
   ort.releaseThreadingOptions(threading)
   const memoryInfo = ort.createCpuMemoryInfo(arenaAllocator, defaultMemory)
   // arena_extend_strategy 1: blocks as large as asked for, instead of the next power of two

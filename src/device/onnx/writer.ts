@@ -20,7 +20,8 @@ import { constant, fill, iota, size } from "./lower/leaf.ts"
 import { argMax, cumulativeSum, reduce, topK } from "./lower/reduce.ts"
 import { alias, broadcast, concat, pad, reshape, slice, transpose } from "./lower/shape.ts"
 import { inputName, outputName } from "./names.ts"
-import { encodeModel, type GraphProto, type NodeProto } from "./proto.ts"
+import { encodeModel, type NodeProto } from "./proto.ts"
+import { prune } from "./prune.ts"
 
 export interface WriterOptions extends Target {
   /** Inputs that become initialisers, with their sizes. */
@@ -136,7 +137,10 @@ const nameOutputs = (
 /** The model of a program. Throws a RangeError where a size cannot be known at run time. */
 export const writeProgram = (program: Program, { constants = {}, ...target }: WriterOptions): Written => {
   const graph = new Graph()
-  const to = new Lowering(graph, target)
+  const donated = new Map(
+    [...program.donate].map(([output, name]) => [program.outputs.get(output)!, program.inputs.get(name)!])
+  )
+  const to = new Lowering(graph, { ...target, donated })
   const needed = new Set(reach([...program.outputs.values()]))
   const fed: Array<readonly [name: string, tensor: Tensor]> = []
   const used: Array<string> = []
@@ -166,7 +170,7 @@ export const writeProgram = (program: Program, { constants = {}, ...target }: Wr
     fed.map(([name, x]) => declare(inputName(name), x.dtype, x.shape)),
     results.map(([name, x]) => declare(outputName(name), x.dtype, x.shape))
   )
-  const finished: GraphProto = { ...draft, node: rename(draft.node, names) }
+  const finished = prune({ ...draft, node: rename(draft.node, names) })
   return {
     model: encodeModel(finished),
     inputs: fed.map(([name, { dtype, shape }]) => ({ name, dtype, shape })),

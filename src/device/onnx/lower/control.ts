@@ -18,10 +18,9 @@ export const barrier: Lower<PrimitiveOf<"barrier">> = (_, inputs, outputs, to) =
   const nothing = graph.node("Mul", [count, graph.scalar("i64", 0)])
   values.forEach(({ name, shape }, i) => {
     if (shape.length === 0) {
-      // a scalar has no shape to hang the dependence on: give it one axis and take it away again
-      const one = graph.node("Add", [graph.int64s([1]), nothing])
-      const held = graph.node("Reshape", [graph.node("Reshape", [name, one]), graph.int64s([])])
-      to.set(outputs[i]!, held, shape)
+      // a scalar has no shape to hang the dependence on: pick it, as element 0, from a vector
+      const index = graph.node("Reshape", [nothing, graph.int64s([])])
+      to.set(outputs[i]!, graph.node("Gather", [graph.node("Reshape", [name, graph.int64s([1])]), index], { axis: 0 }))
       return
     }
     const target = graph.node("Add", [graph.shapeValue(shape), nothing])

@@ -48,7 +48,7 @@ export const segmentSum: Lower<PrimitiveOf<"segmentSum">> = ({ segments }, [valu
   const rows: Dim = values!.shape[0]!
   const target = zeros(graph, output!.dtype, [segments, ...rest])
   const wide = ids!.dtype === "i64" ? to.full(ids!) : graph.node("Cast", [to.full(ids!)], { to: elementTypes.i64 })
-  if (to.target.threads === 1) {
+  if (to.context.threads === 1) {
     const tuples = graph.node("Reshape", [wide, graph.int64s([-1, 1])])
     return to.set(output!, graph.node("ScatterND", [target, tuples, to.full(values!)], { reduction: "add" }))
   }
