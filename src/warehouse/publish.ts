@@ -1,0 +1,79 @@
+/**
+ * Shows the live database to readers: a copy made by DuckDB's own `COPY FROM DATABASE` in a new file, renamed over
+ * `overtone.duckdb`. A reader that has the old file open keeps it; whoever opens next sees the new one. The live file
+ * itself is never opened a second time: closing any descriptor of it in this process would drop its lock.
+ */
+import { rename, rm } from "node:fs/promises"
+import { join } from "node:path"
+import { Effect } from "effect"
+import { SqlClient } from "effect/sql"
+import { DuckDb } from "./DuckDb.ts"
+import { WarehouseError } from "./errors.ts"
+
+export const publishedName = "overtone.duckdb"
+const draftName = "publishing.duckdb"
+
+/** A name or path inside SQL text. */
+const quoted = (text: string) => `'${text.replaceAll("'", "''")}'`
+
+const problem = (detail: string, cause?: unknown) =>
+  new WarehouseError({
+    reason: "publish",
+    file: publishedName,
+    detail: `could not be refreshed: ${detail}`,
+    ...(cause === undefined ? {} : { cause })
+  })
+
+const removeDraft = (dir: string) =>
+  Effect.tryPromise({
+    try: async () => {
+      await rm(join(dir, draftName), { force: true })
+      await rm(join(dir, `${draftName}.wal`), { force: true })
+    },
+    catch: (e) => problem(String(e), e)
+  })
+
+/** Publishes everything committed so far. One at a time per warehouse: the caller holds the live database. */
+export const publish = Effect.fn("warehouse.publish")(function* (dir: string) {
+  const sql = yield* SqlClient.SqlClient
+  const { connection } = yield* DuckDb
+  const run = (text: string) =>
+    Effect.uninterruptible(Effect.tryPromise({ try: () => connection.run(text), catch: (e) => problem(String(e), e) }))
+  yield* removeDraft(dir)
+  // The reserved connection keeps other fibers' statements out of the copy.
+  yield* Effect.scoped(
+    Effect.gen(function* () {
+      yield* Effect.mapError(sql.reserve, (e) => problem(e.message, e))
+      yield* run(`attach ${quoted(join(dir, draftName))} as draft`)
+      yield* run("copy from database live to draft").pipe(Effect.ensuring(Effect.ignore(run("detach draft"))))
+    })
+  ).pipe(Effect.tapError(() => Effect.ignore(removeDraft(dir))))
+  yield* Effect.tryPromise({
+    try: () => rename(join(dir, draftName), join(dir, publishedName)),
+    catch: (e) => problem(String(e), e)
+  })
+})
+
+/** What a decision to publish depends on; times in milliseconds of one clock. */
+export interface PublishState {
+  readonly now: number
+  readonly runStarted: number
+  readonly lastPublished: number
+  /** Time that this run has spent publishing, and that its last publication took. */
+  readonly spent: number
+  readonly lastTook: number
+  /** Whether anything was taken in since. */
+  readonly changed: boolean
+}
+
+/**
+ * Whether to publish now: at every task's end and every 30 seconds of a long task; in a run of over 5 minutes only while
+ * publishing takes no more than 2 % of it. The end of a run always publishes what has changed.
+ */
+export const publishDue = (event: "task-end" | "tick" | "run-end", state: PublishState): boolean => {
+  if (!state.changed) return false
+  if (event === "run-end") return true
+  const elapsed = state.now - state.runStarted
+  if (elapsed > 5 * 60_000 && state.spent + state.lastTook > 0.02 * elapsed) return false
+  return event === "task-end" || state.now - state.lastPublished >= 30_000
+}
