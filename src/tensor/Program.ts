@@ -59,6 +59,12 @@ const assemble = (
       throw mismatch(`program ${name}: "${from}" cannot be donated to "${output}"`, [x, y], "the types differ")
   }
   if (new Set(donate.values()).size !== donate.size) throw new RangeError(`program ${name}: an input is donated twice`)
+  const known = new Set([...inputs.values()].flatMap((x) => x.shape.flatMap(dimNames)))
+  for (const node of reached)
+    for (const x of node.outputs)
+      for (const dim of x.shape.flatMap(dimNames))
+        if (!known.has(dim))
+          throw new RangeError(`program ${name}: no input has the dimension ${dim} of ${typeText(x)}`)
   return { name, inputs, outputs: named, donate, nodes: reached }
 }
 
@@ -144,6 +150,8 @@ const substituteOp = (op: Primitive, dim: (d: Dim) => Dim, body: (b: Body) => Bo
     case "reshape":
     case "broadcast":
       return { ...op, shape: op.shape.map(dim) }
+    case "size":
+      return { ...op, dim: dim(op.dim) }
     case "slice":
       return { ...op, start: dim(op.start), limit: dim(op.limit) }
     case "pad":

@@ -81,6 +81,8 @@ export type Primitive =
   | { readonly kind: "fill"; readonly value: number; readonly dtype: Dtype; readonly shape: Shape }
   /** 0, 1, 2, ... along `axis`. */
   | { readonly kind: "iota"; readonly axis: number; readonly dtype: Dtype; readonly shape: Shape }
+  /** The size of a dimension, a scalar. */
+  | { readonly kind: "size"; readonly dim: Dim; readonly dtype: Dtype }
   | { readonly kind: "unary"; readonly fn: Unary }
   /** Operands of one dtype, broadcast as in numpy. */
   | { readonly kind: "binary"; readonly fn: Binary }

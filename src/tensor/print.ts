@@ -36,6 +36,8 @@ const fields = (op: Op): readonly Field[] => {
       return [["values", list(op.values)]]
     case "fill":
       return [["value", number(op.value)]]
+    case "size":
+      return [dim("dim", op.dim)]
     case "iota":
     case "concat":
     case "gather":

@@ -58,11 +58,12 @@ export const rewrite = (
 export const instantiate = (body: Body, args: readonly Tensor[]): readonly Tensor[] =>
   rewrite(body.results, reapply, new Map(body.parameters.map((x, i) => [x, args[i]!])))
 
-/** Which tensors depend on some of `roots`, among those below `tensors`. */
+/** The nodes below `tensors` that depend on some of `roots`. */
 export const dependents = (tensors: readonly Tensor[], roots: readonly Tensor[]): ReadonlySet<Node> => {
-  const inside = new Set(roots.map((x) => x.node))
+  const ends = new Set(roots)
   const found = new Set<Node>()
-  for (const node of reach(tensors)) if (inside.has(node) || node.inputs.some((x) => found.has(x.node))) found.add(node)
+  for (const node of reach(tensors, (x) => ends.has(x)))
+    if (node.inputs.some((x) => ends.has(x) || found.has(x.node))) found.add(node)
   return found
 }
 
@@ -85,7 +86,7 @@ export const closeBody = (
     captured.push(x)
     known.set(x, inner)
   }
-  for (const node of reach(results)) if (inside.has(node)) for (const x of node.inputs) outer(x)
+  for (const node of [...inside].sort((a, b) => a.id - b.id)) for (const x of node.inputs) outer(x)
   for (const x of results) outer(x)
   return { body: { parameters: all, results: rewrite(results, reapply, known) }, captured }
 }

@@ -1,6 +1,6 @@
 /** Tensors made from nothing: inputs, literals, fills, index ramps. */
-import type { ShapeLike } from "../Dim.ts"
-import { shapeText, toShape } from "../Dim.ts"
+import type { DimLike, ShapeLike } from "../Dim.ts"
+import { shapeText, toDim, toShape } from "../Dim.ts"
 import { around, elements, zerosArray } from "../NdArray.ts"
 import type { Rows } from "../ops.ts"
 import type { Dtype, Tensor } from "../Tensor.ts"
@@ -23,7 +23,18 @@ export const ones = (shape: ShapeLike, dtype: Dtype = "f32"): Tensor => fill(1, 
 export const iota = (shape: ShapeLike, axis = 0, dtype: Dtype = "i32"): Tensor =>
   apply1({ kind: "iota", axis, dtype, shape: toShape(shape) })
 
-export const leafRows: Rows<"input" | "parameter" | "constant" | "fill" | "iota"> = {
+/** The size of a dimension as a scalar: a literal where it is known. */
+export const size = (dim: DimLike, dtype: Dtype = "i32"): Tensor => {
+  const known = toDim(dim)
+  return typeof known === "number" ? constant(known, dtype) : apply1({ kind: "size", dim: known, dtype })
+}
+
+export const leafRows: Rows<"input" | "parameter" | "constant" | "fill" | "iota" | "size"> = {
+  size: {
+    type: ({ dtype }) => [{ dtype, shape: [] }],
+    vjp: () => [],
+    evaluate: ({ dim }, _, context) => [{ shape: [], data: Float64Array.of(context.size(dim)) }]
+  },
   input: {
     type: ({ dtype, shape }) => [{ dtype, shape }],
     vjp: () => [],

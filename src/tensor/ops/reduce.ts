@@ -1,6 +1,6 @@
 /** Reductions, cumulative sums and selection of the largest. */
 import type { Shape } from "../Dim.ts"
-import { equalDims, equalShapes } from "../Dim.ts"
+import { equalDims, equalShapes, sizeOf } from "../Dim.ts"
 import type { NdArray } from "../NdArray.ts"
 import { around, broadcastOffsets, zerosArray } from "../NdArray.ts"
 import type { Rows } from "../ops.ts"
@@ -8,7 +8,7 @@ import type { Reduction, Tensor } from "../Tensor.ts"
 import { apply, apply1, isFloat, mismatch, typeText } from "../Tensor.ts"
 import { cast, div, equal, mul, reciprocal, select } from "./elementwise.ts"
 import { putAlong } from "./indexing.ts"
-import { constant, ones } from "./leaf.ts"
+import { size } from "./leaf.ts"
 import { broadcast, reshape, toAxis } from "./shape.ts"
 
 export interface ReduceOptions {
@@ -31,25 +31,12 @@ export const reduceSum = reduce("sum")
 export const reduceMax = reduce("max")
 export const reduceMin = reduce("min")
 
-/** The number of elements along axes, as a scalar of a dtype: a constant where it is known, counted where it is not. */
-const countOf = (x: Tensor, axes: readonly number[]): Tensor => {
-  const dims = axes.map((axis) => x.shape[axis]!)
-  const size = dims.reduce<number | undefined>(
-    (n, dim) => (typeof dim === "number" && n !== undefined ? n * dim : undefined),
-    1
-  )
-  return size === undefined ? reduceSum(ones(dims, x.dtype)) : constant(size, x.dtype)
-}
-
+/** The mean over one axis, several, or (by default) all. */
 export const reduceMean = (x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor => {
   const list = axes === undefined ? x.shape.map((_, axis) => axis) : typeof axes === "number" ? [axes] : axes
-  const count = countOf(
-    x,
-    list.map((axis) => toAxis("mean", axis, x))
-  )
-  return count.node.op.kind === "constant"
-    ? mul(reduceSum(x, axes, options), 1 / count.node.op.values[0]!)
-    : div(reduceSum(x, axes, options), count)
+  const count = sizeOf(list.map((axis) => x.shape[toAxis("mean", axis, x)]!))
+  const sum = reduceSum(x, axes, options)
+  return typeof count === "number" ? mul(sum, 1 / count) : div(sum, size(count, x.dtype))
 }
 
 /** Sums a tensor over the axes that were broadcast, so that it has a given shape. */
