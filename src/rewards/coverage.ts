@@ -7,11 +7,11 @@
  * The rate is 0 if either side is empty. OP-GRPO, arXiv 2602.20759, section 4 and `vllm_rollout_spmd.py`.
  * Under `surplus: harmonic-mean` (P3) the rate is 2 * pairs / (M + K), so that lines beyond the references cost.
  */
-import * as Param from "../dsl/param.ts"
+import { Schema } from "effect"
 import { type Matching, match, type Rows, similarities } from "./matching.ts"
 import type { RewardPart } from "./part.ts"
-import { type Shape, shapeCoverage, shapeParam } from "./shaping.ts"
-import { resolveThreshold, type Threshold, thresholdParam } from "./threshold.ts"
+import { Shape, shapeCoverage } from "./shaping.ts"
+import { resolveThreshold, Threshold } from "./threshold.ts"
 
 export interface CoverageParams {
   readonly weight: number
@@ -35,13 +35,13 @@ export const coverage: RewardPart<"coverage", CoverageParams> = {
   name: "coverage",
   module: import.meta.url,
   embeddings: true,
-  params: Param.struct({
-    weight: Param.number(0.3, "weight in the reward"),
-    shape: shapeParam("ladder: the paper's rungs {0..5}; linear: 5 * rate"),
-    threshold: thresholdParam(
-      "cosine from which a candidate matches a reference; 0.70 belongs to the authors' estimator"
-    )
-  }),
+  fields: { weight: Schema.Finite, shape: Shape, threshold: Threshold },
+  defaults: { weight: 0.3, shape: "ladder", threshold: "calibrated" },
+  help: {
+    weight: "weight in the reward",
+    shape: "ladder: the paper's rungs, {0..5}; linear: 5 * rate",
+    threshold: "cosine from which a candidate matches a reference; 0.70 belongs to the authors' estimator"
+  },
   score: ({ referenceEmbeddings, candidateEmbeddings, options, calibrated }, { shape, threshold }) => {
     const cosine = resolveThreshold(threshold, calibrated.coverage)
     const { pairs, rate } = coverageRate(referenceEmbeddings, candidateEmbeddings, cosine, options.matching)

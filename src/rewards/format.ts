@@ -9,7 +9,7 @@
  * 0 without names. Read from the first core block and the first summary found anywhere, each else the whole text.
  * OP-GRPO, `op_reward_batch.py`. The authors look for substrings (pitfall P4); `names: whole-word` for whole words.
  */
-import * as Param from "../dsl/param.ts"
+import { Schema } from "effect"
 import { type Answer, perspectiveName, splitPerspectives } from "./grammar.ts"
 import type { RewardPart } from "./part.ts"
 import type { ProfileOptions } from "./profile.ts"
@@ -57,6 +57,8 @@ export const format: RewardPart<"format", FormatParams> = {
   name: "format",
   module: import.meta.url,
   embeddings: false,
-  params: Param.struct({ weight: Param.number(0.1, "weight in the reward") }),
+  fields: { weight: Schema.Finite },
+  defaults: { weight: 0.1 },
+  help: { weight: "weight in the reward" },
   score: ({ answer, options }) => ({ value: formatScore(answer, options.names) })
 }

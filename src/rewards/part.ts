@@ -1,8 +1,8 @@
 /**
  * What a reward part is: a pure function of one completion, its prompt and its references.
  *
- * A GRPO stage is composed from parts: it derives its parameter Schema from their `params`, embeds the texts of
- * `texts.ts` once per batch if any part reads embeddings, and journals one row per part and per rate. A part
+ * A GRPO stage is composed from parts: it derives its parameter Schema from their `fields` and `defaults`, embeds the
+ * texts of `texts.ts` once per batch if any part reads embeddings, and journals one row per part and per rate. A part
  * of one's own implements the same interface; `module` brings its code into the task's code digest.
  */
 import type { Schema } from "effect"
@@ -39,8 +39,12 @@ export interface RewardPart<Name extends string, Params extends { readonly weigh
   readonly module: string
   /** Whether `score` reads embeddings. */
   readonly embeddings: boolean
-  /** A section with a default for every key (the paper's values), made by `Param.struct`. */
-  readonly params: Schema.Codec<Params, unknown>
+  /** A Schema for every parameter, without defaults. */
+  readonly fields: { readonly [K in keyof Params]: Schema.Codec<Params[K], unknown> }
+  /** The paper's values. */
+  readonly defaults: Params
+  /** One line on every parameter, for the schema of experiments. */
+  readonly help: { readonly [K in keyof Params]: string }
   readonly score: (input: RewardInput, params: Params) => PartScore
 }
 
@@ -49,11 +53,13 @@ export interface AnyRewardPart {
   readonly name: string
   readonly module: string
   readonly embeddings: boolean
-  readonly params: Schema.Codec<{ readonly weight: number }, unknown>
+  readonly fields: Readonly<Record<string, Schema.Codec<unknown, unknown>>>
+  readonly defaults: { readonly weight: number }
+  readonly help: Readonly<Record<string, string>>
   readonly score: (input: RewardInput, params: never) => PartScore
 }
 
 /** The parameters of a list of parts, by part name. */
 export type ParamsOf<Parts extends ReadonlyArray<AnyRewardPart>> = {
-  readonly [P in Parts[number] as P["name"]]: P["params"]["Type"]
+  readonly [P in Parts[number] as P["name"]]: P["defaults"]
 }

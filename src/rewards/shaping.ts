@@ -9,14 +9,10 @@
  * compared with a tolerance of 1e-9, far below the distance of any two quotients that occur.
  */
 import { Schema } from "effect"
-import * as Param from "../dsl/param.ts"
 
 /** How a rate becomes a value. */
 export const Shape = Schema.Literals(["ladder", "linear"])
 export type Shape = typeof Shape.Type
-
-/** The parameter `shape` of a part. */
-export const shapeParam = (description: string) => Param.withDefault(Shape, "ladder", description)
 
 const tolerance = 1e-9
 

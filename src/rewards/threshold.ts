@@ -3,13 +3,9 @@
  * OP-GRPO's 0.70 (coverage) and 0.78 (uniqueness) belong to its fine-tuned mpnet and to no other encoder.
  */
 import { Schema } from "effect"
-import * as Param from "../dsl/param.ts"
 
 export const Threshold = Schema.Union([Schema.Literal("calibrated"), Schema.Finite])
 export type Threshold = typeof Threshold.Type
-
-/** The parameter `threshold` of a part. */
-export const thresholdParam = (description: string) => Param.withDefault(Threshold, "calibrated", description)
 
 export const resolveThreshold = (threshold: Threshold, calibrated: number): number =>
   threshold === "calibrated" ? calibrated : threshold

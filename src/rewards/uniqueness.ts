@@ -7,11 +7,11 @@
  * estimator) becomes redundant. The rate is 1 for K <= 1, so text without form counts as unique (pitfall P2);
  * `unformatted: no-uniqueness` gives such text 0. OP-GRPO, arXiv 2602.20759, and `_uniqueness_rate`.
  */
-import * as Param from "../dsl/param.ts"
+import { Schema } from "effect"
 import { type Rows, similarities } from "./matching.ts"
 import type { RewardPart } from "./part.ts"
-import { type Shape, shapeParam, shapeUniqueness } from "./shaping.ts"
-import { resolveThreshold, type Threshold, thresholdParam } from "./threshold.ts"
+import { Shape, shapeUniqueness } from "./shaping.ts"
+import { resolveThreshold, Threshold } from "./threshold.ts"
 
 export interface UniquenessParams {
   readonly weight: number
@@ -36,13 +36,13 @@ export const uniqueness: RewardPart<"uniqueness", UniquenessParams> = {
   name: "uniqueness",
   module: import.meta.url,
   embeddings: true,
-  params: Param.struct({
-    weight: Param.number(0.3, "weight in the reward"),
-    shape: shapeParam("ladder: the paper's rungs {0, .4, .75, 1}; linear: the rate itself"),
-    threshold: thresholdParam(
-      "cosine from which a candidate repeats an earlier one; 0.78 belongs to the authors' estimator"
-    )
-  }),
+  fields: { weight: Schema.Finite, shape: Shape, threshold: Threshold },
+  defaults: { weight: 0.3, shape: "ladder", threshold: "calibrated" },
+  help: {
+    weight: "weight in the reward",
+    shape: "ladder: the paper's rungs, {0, .4, .75, 1}; linear: the rate itself",
+    threshold: "cosine from which a candidate repeats an earlier one; 0.78 belongs to the authors' estimator"
+  },
   score: ({ answer, candidateEmbeddings, options, calibrated }, { shape, threshold }) => {
     const refused = options.unformatted === "no-uniqueness" && !answer.strict
     const rate = refused ? 0 : uniquenessRate(candidateEmbeddings, resolveThreshold(threshold, calibrated.uniqueness))

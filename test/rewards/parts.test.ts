@@ -14,9 +14,12 @@ import { scoreParts, totalReward } from "../../src/rewards/total.ts"
 import { uniqueness, uniquenessRate } from "../../src/rewards/uniqueness.ts"
 
 const parts = [coverage, uniqueness, format, tag] as const
-const params = Schema.decodeUnknownSync(
-  Schema.Struct({ coverage: coverage.params, uniqueness: uniqueness.params, format: format.params, tag: tag.params })
-)({ coverage: { threshold: 0.7 }, uniqueness: { threshold: 0.78 } })
+const params = {
+  coverage: { ...coverage.defaults, threshold: 0.7 },
+  uniqueness: { ...uniqueness.defaults, threshold: 0.78 },
+  format: format.defaults,
+  tag: tag.defaults
+}
 
 /** One-hot rows: equal indices have cosine 1, others 0. */
 const oneHot = (indices: ReadonlyArray<number>, width = 16): Rows => ({
@@ -84,7 +87,7 @@ describe("coverage", () => {
       candidateEmbeddings: { rows: 1, width: 2, data: [0.6, 0.8] }
     }
     expect(coverage.score(near, { weight: 1, shape: "ladder", threshold: 0.7 }).value).toBe(0)
-    expect(coverage.score(near, { ...params.coverage, threshold: "calibrated" }).value).toBe(5)
+    expect(coverage.score(near, coverage.defaults).value).toBe(5)
   })
 
   test("P3: surplus lines are free in the paper and cost under strict", () => {
@@ -190,21 +193,17 @@ describe("the whole reward", () => {
     expect(() => scoreParts(parts as never, {} as never, input("x", [0], [0]))).toThrow(/"coverage"/)
   })
 
-  test("parameters default to the paper's and refuse what they do not know", () => {
-    expect(params).toEqual({
-      coverage: { weight: 0.3, shape: "ladder", threshold: 0.7 },
-      uniqueness: { weight: 0.3, shape: "ladder", threshold: 0.78 },
-      format: { weight: 0.1 },
-      tag: { weight: 1 }
-    })
-    const decode = (given: unknown) => Schema.decodeUnknownSync(coverage.params)(given)
-    expect(decode({}).threshold).toBe("calibrated")
-    expect(() => decode({ shape: "steep" })).toThrow()
-    expect(() => decode({ threshold: "0.7" })).toThrow()
-  })
-
-  test("a part names the module that its code digest begins at", () => {
-    expect(parts.map(({ module }) => module.split("/").at(-1))).toEqual(parts.map(({ name }) => `${name}.ts`))
+  test("fields decode the defaults and refuse what they do not know", () => {
+    const schema = Schema.Struct(coverage.fields)
+    expect(Schema.decodeSync(schema)(coverage.defaults)).toEqual(coverage.defaults)
+    const steep: unknown = { ...coverage.defaults, shape: "steep" }
+    expect(() => Schema.decodeUnknownSync(schema)(steep)).toThrow()
+    expect(parts.map(({ module }) => module.split("/").at(-1))).toEqual([
+      "coverage.ts",
+      "uniqueness.ts",
+      "format.ts",
+      "tag.ts"
+    ])
   })
 })
 
