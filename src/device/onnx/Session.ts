@@ -86,7 +86,8 @@ export class Session {
   readonly program: Program
   readonly written: Written
   readonly #runtime: Runtime
-  readonly #handle: bigint
+  /** Null for a program without outputs, which the runtime refuses. */
+  readonly #handle: bigint | null
   readonly #constants: ReadonlyArray<CpuTensor>
   readonly #inputNames: ReturnType<typeof stringArray>
   readonly #outputNames: ReturnType<typeof stringArray>
@@ -99,18 +100,27 @@ export class Session {
     constants: Readonly<Record<string, CpuTensor>>,
     options: SessionOptions
   ) {
-    const { ort, env } = runtime
     this.#runtime = runtime
     this.program = program
     this.written = written
     this.#constants = written.constants.map((name) => constants[name]!)
     this.#inputNames = stringArray(written.inputs.map(({ name }) => inputName(name)))
     this.#outputNames = stringArray(written.outputs.map(({ name }) => outputName(name)))
+    this.#handle = written.outputs.length === 0 ? null : this.#create(options)
+    for (const tensor of this.#constants) {
+      tensor.hold()
+      tensor.constantOf++
+    }
+  }
+
+  #create(options: SessionOptions): bigint {
+    const { written } = this
+    const { ort, env, pooledThreads } = this.#runtime
     const settings = ort.createSessionOptions()
     try {
       ort.setGraphOptimizationLevel(settings, optimizationLevels.all)
       ort.addSessionConfigEntry(settings, "session.use_env_allocators", "1")
-      if (options.threads === runtime.pooledThreads) ort.disablePerSessionThreads(settings)
+      if (options.threads === pooledThreads) ort.disablePerSessionThreads(settings)
       else ort.setIntraOpNumThreads(settings, options.threads)
       ort.setInterOpNumThreads(settings, 1)
       const disabled = options.disabledOptimizers.join(";")
@@ -123,13 +133,9 @@ export class Session {
       }
       const model = allocate(written.model.length)
       new Uint8Array(model.buffer, model.byteOffset, model.byteLength).set(written.model)
-      this.#handle = ort.createSessionFromArray(env, model.address, model.byteLength, settings)
+      return ort.createSessionFromArray(env, model.address, model.byteLength, settings)
     } finally {
       ort.releaseSessionOptions(settings)
-    }
-    for (const tensor of this.#constants) {
-      tensor.hold()
-      tensor.constantOf++
     }
   }
 
@@ -143,7 +149,7 @@ export class Session {
       tensor.assign(feed.data)
     }
     const start = process.hrtime.bigint()
-    this.#runtime.ort.run(this.#handle, binding.inputArguments, binding.outputArguments)
+    if (this.#handle !== null) this.#runtime.ort.run(this.#handle, binding.inputArguments, binding.outputArguments)
     const runMs = Number(process.hrtime.bigint() - start) / 1e6
     const outputs: Record<string, HostTensor> = {}
     for (const { port, tensor, copyTo } of binding.outputs) {
@@ -156,6 +162,7 @@ export class Session {
 
   /** The most bytes that the arena of all sessions held at once, and holds now. */
   arena(): { readonly peak: number; readonly now: number } {
+    if (this.#handle === null) return { peak: 0, now: 0 }
     const { ort, memoryInfo } = this.#runtime
     const allocator = ort.createAllocator(this.#handle, memoryInfo)
     const pairs = ort.allocatorStats(allocator)
@@ -167,7 +174,7 @@ export class Session {
   }
 
   release(): void {
-    this.#runtime.ort.releaseSession(this.#handle)
+    if (this.#handle !== null) this.#runtime.ort.releaseSession(this.#handle)
     for (const binding of this.#bindings) for (const tensor of binding.owned) tensor.release()
     this.#bindings = []
     for (const tensor of this.#constants) {
