@@ -6,11 +6,17 @@ import { Command } from "effect/cli"
 import manifest from "../package.json" with { type: "json" }
 import { doctor } from "./cli/doctor.ts"
 import { Code, report } from "./cli/failure.ts"
+import { ls } from "./cli/ls.ts"
+import { plan } from "./cli/plan.ts"
 import * as present from "./cli/present.ts"
+import { rebuild } from "./cli/rebuild.ts"
 import { root } from "./cli/root.ts"
+import { run } from "./cli/run.ts"
 import { schema } from "./cli/schema.ts"
+import { show } from "./cli/show.ts"
+import { sql } from "./cli/sql.ts"
 
-export const exp = root.pipe(Command.withSubcommands([schema, doctor]))
+export const exp = root.pipe(Command.withSubcommands([run, plan, ls, show, sql, schema, doctor, rebuild]))
 
 const layers = Layer.mergeAll(NodeServices.layer, present.layer)
 

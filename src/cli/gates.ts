@@ -14,6 +14,21 @@ export interface Measured {
   readonly high: number | null
 }
 
+/** A row as the warehouse answers it. */
+export const measuredRow = (row: Readonly<Record<string, unknown>>): Measured => {
+  const figure = (name: string) => (typeof row[name] === "number" ? row[name] : null)
+  return {
+    metric: String(row["metric"]),
+    arm: String(row["arm"]),
+    baseline: typeof row["baseline"] === "string" ? row["baseline"] : null,
+    value: figure("value"),
+    baseline_value: figure("baseline_value"),
+    difference: figure("difference"),
+    low: figure("low"),
+    high: figure("high")
+  }
+}
+
 const bound = ({ min, max }: Gate): string =>
   [min === null ? "" : `at least ${number(min)}`, max === null ? "" : `at most ${number(max)}`]
     .filter((text) => text !== "")

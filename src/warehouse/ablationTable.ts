@@ -92,6 +92,8 @@ const readItems = Effect.fnUntraced(function* (experiment: string, cells: Readon
     )
   )
   const items = new Map<string, Map<string, Array<Item>>>()
+  // A result without rows has no columns either.
+  if (reader.currentRowCount === 0) return items
   const [cell, seed, prompt, name, value] = reader.getColumnsJS() as [
     Array<string>,
     Array<number>,

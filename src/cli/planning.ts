@@ -1,0 +1,26 @@
+/** From a file to its plan against a warehouse: what `run` and `plan` begin with. */
+import { existsSync } from "node:fs"
+import { Effect } from "effect"
+import { loadExperiment } from "../dsl/load.ts"
+import { plan as planExperiment } from "../dsl/plan.ts"
+import { warehouseLookup } from "../runner/lookup.ts"
+import { usage } from "./failure.ts"
+import { reported } from "./invalid.ts"
+
+export interface Asked {
+  /** Absolute. */
+  readonly file: string
+  /** `key=value`, as given. */
+  readonly set: ReadonlyArray<string>
+  readonly warehouse: string
+  readonly provider: "cpu"
+  readonly json: boolean
+}
+
+/** The checked experiment and its plan. Reads the warehouse, where there is one, and creates nothing. */
+export const planned = Effect.fn("exp.planned")(function* ({ file, set, warehouse, provider, json }: Asked) {
+  if (!existsSync(file)) return yield* usage(`there is no file ${file}`)
+  const experiment = yield* loadExperiment(file, { set }).pipe(Effect.catchTag("InvalidExperiment", reported(json)))
+  const lookup = warehouseLookup(warehouse, experiment.name)
+  return { experiment, plan: yield* planExperiment(experiment, lookup, { provider }) }
+})

@@ -1,0 +1,183 @@
+/**
+ * `exp run` from a plan to the ablation: the supervisor does the work and says what happens; here it becomes JSON lines
+ * for scripts, or for people a screen, the ablation and the next two commands.
+ */
+import { join, relative } from "node:path"
+import { Clock, Console, Effect } from "effect"
+import type { LoadedExperiment, Plan } from "../dsl/Planned.ts"
+import type { RunEvent } from "../runner/events.ts"
+import { select } from "../runner/selection.ts"
+import { cpuSlots, run } from "../runner/supervisor.ts"
+import * as live from "../warehouse/live.ts"
+import { rows } from "../warehouse/sql.ts"
+import { Code, CommandFailed, silently, usage } from "./failure.ts"
+import { about, count, paintFor } from "./format.ts"
+import { broken, measuredRow } from "./gates.ts"
+import { quoted } from "./inspect.ts"
+import { type Asked, planned } from "./planning.ts"
+import { unshared } from "./planView.ts"
+import * as progress from "./progress.ts"
+import { rowsTable } from "./rows.ts"
+import { type Screen, screen } from "./screen.ts"
+
+export interface Request extends Asked {
+  /** The file as it was given. */
+  readonly named: string
+  readonly jobs: number | undefined
+  readonly failFast: boolean
+  readonly only: string | undefined
+  readonly limit: number | undefined
+}
+
+const shellWord = (text: string): string =>
+  /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`
+
+/** A command line as a person would type it here. */
+const command = (request: Request, ...words: ReadonlyArray<string>): string => {
+  const usual = request.warehouse === join(process.cwd(), "warehouse", "store")
+  const where = usual ? [] : ["--warehouse", relative(process.cwd(), request.warehouse) || "."]
+  return ["npx -y pnpm@10 exp", ...[...where, ...words].map(shellWord)].join(" ")
+}
+
+const again = (request: Request): string => {
+  const narrowed = [
+    ...request.set.flatMap((text) => ["--set", text]),
+    ...(request.only === undefined ? [] : ["--only", request.only]),
+    ...(request.limit === undefined ? [] : ["--limit", String(request.limit)])
+  ]
+  return command(request, "run", request.named, ...narrowed)
+}
+
+/** Median seconds of each node's finished attempts; nothing where there is no database to ask. */
+const past = (warehouse: string) =>
+  rows(
+    warehouse,
+    `select node, median(epoch(ended_at - started_at)) as seconds from attempts join cell_tasks using (task_key)
+     where state = 'done' and first_step = 0 group by node`
+  ).pipe(
+    Effect.map((found) => new Map(found.map((row) => [String(row["node"]), Number(row["seconds"])]))),
+    Effect.orElseSucceed(() => new Map<string, number>())
+  )
+
+const tasksOf = (plan: Plan): ReadonlyArray<progress.TaskView> => {
+  const cells = new Map(plan.cells.map((cell) => [cell.id, cell]))
+  return plan.tasks.map(({ key, stage, nodes, cells: ids }) => ({
+    key,
+    stage,
+    nodes,
+    serves: progress.serves(ids.flatMap((id) => cells.get(id) ?? []))
+  }))
+}
+
+const redrawMs = 200
+
+/** A listener that keeps the screen: what was said stays, what runs is redrawn. The screen is given back with the scope. */
+const watching = Effect.fnUntraced(function* (request: Request, plan: Plan, wanted: ReadonlySet<string>) {
+  const clock = yield* Clock.Clock
+  const now = () => clock.currentTimeMillisUnsafe() / 1000
+  const tasks = tasksOf(plan).filter((task) => wanted.has(task.key))
+  const cached = plan.tasks.filter((task) => wanted.has(task.key) && task.state === "cached").length
+  const paint = paintFor(process.stderr)
+  const out: Screen = yield* Effect.acquireRelease(
+    Effect.sync(() => screen(process.stderr)),
+    (open) => Effect.sync(() => open.close())
+  )
+  let state = progress.begin({
+    tasks,
+    cells: plan.cells.length,
+    unshared: unshared(plan),
+    jobs: request.jobs ?? cpuSlots(plan),
+    past: cached < tasks.length ? yield* past(request.warehouse) : new Map(),
+    warehouse: relative(process.cwd(), request.warehouse) || ".",
+    retry: again(request),
+    at: now()
+  })
+  for (const task of plan.tasks) {
+    if (task.state === "cached" && wanted.has(task.key)) {
+      state = { ...state, ended: new Map(state.ended).set(task.key, "cached") }
+    }
+  }
+  out.say([`${paint("bold", plan.experiment)}: ${progress.header(state, now(), cached)}`])
+  const draw = () => out.draw(state.running.size === 0 ? [] : progress.live(state, now(), out.columns, paint))
+  yield* Effect.acquireRelease(
+    Effect.sync(() => setInterval(draw, redrawMs)),
+    (timer) => Effect.sync(() => clearInterval(timer))
+  )
+  return (event: RunEvent): void => {
+    out.say(progress.said(state, event, now(), paint))
+    state = progress.fold(state, event, now())
+  }
+})
+
+/** The rows of this experiment's ablation. */
+const ablation = (warehouse: string, experiment: string) =>
+  Effect.map(rows(warehouse, `from ablation where experiment = ${quoted(experiment)}`), (found) =>
+    found.map(measuredRow)
+  )
+
+const closing = (request: Request, experiment: LoadedExperiment): ReadonlyArray<string> => [
+  "Next:",
+  `  ${command(request, "sql", `from ablation where experiment = '${experiment.name}'`)}`,
+  `  ${command(request, "show", experiment.name)}`
+]
+
+export const runExperiment = Effect.fn("exp.runExperiment")(function* (request: Request) {
+  const { experiment, plan: whole } = yield* planned(request)
+  const { plan, wanted, unknownNode } = select(whole, request)
+  if (unknownNode !== null) {
+    return yield* usage(`no node is called ${request.only}; there are ${unknownNode.join(", ")}`)
+  }
+  const out = yield* Console.Console
+  const say = (line: string) => Effect.sync(() => (request.json ? out.error(line) : out.log(line)))
+  const summary = yield* Effect.scoped(
+    Effect.gen(function* () {
+      const onEvent = request.json
+        ? (event: RunEvent): void => out.log(JSON.stringify(event))
+        : yield* watching(request, plan, wanted)
+      return yield* run(plan, {
+        root: request.warehouse,
+        projectRoot: experiment.projectRoot,
+        file: request.named,
+        report: { ...experiment.report, baseline: experiment.baseline },
+        jobs: request.jobs,
+        failFast: request.failFast,
+        wanted,
+        onEvent
+      })
+    })
+  ).pipe(
+    Effect.provide(live.layer),
+    Effect.onInterrupt(() => say(`Interrupted. What is done is kept; go on with:\n  ${again(request)}`))
+  )
+  if (!request.json) {
+    yield* say(
+      summary.ran === 0 && summary.failed === 0
+        ? `Nothing had to be done: ${count(summary.cached, "task")} cached (ran: 0).`
+        : `${count(summary.ran, "task")} ran, ${summary.cached} cached, ${summary.failed} failed, in ${about(summary.wallSeconds)}.`
+    )
+  }
+  const partial = request.only !== undefined || request.limit !== undefined
+  const gates = partial || summary.failed > 0 ? [] : experiment.report.gates
+  if (!request.json) {
+    const found = yield* rows(
+      request.warehouse,
+      `select metric, arm, value, difference, low, high, n_seeds, n_prompts from ablation where experiment = ${quoted(experiment.name)}`
+    )
+    if (found.length > 0) yield* say(`\n${rowsTable(found, process.stdout.columns)}\n`)
+    for (const line of closing(request, experiment)) yield* say(line)
+  }
+  if (summary.failed > 0) {
+    if (request.json) return yield* silently(Code.tasksFailed)
+    return yield* new CommandFailed({
+      code: Code.tasksFailed,
+      message: `${count(summary.failed, "task")} failed; the rest is done and kept. Try again: ${again(request)}`
+    })
+  }
+  const wrong = gates.length === 0 ? [] : broken(gates, yield* ablation(request.warehouse, experiment.name))
+  if (wrong.length > 0) {
+    return yield* new CommandFailed({
+      code: Code.gateFailed,
+      message: `${count(wrong.length, "gate")} failed:\n  ${wrong.join("\n  ")}`
+    })
+  }
+})
