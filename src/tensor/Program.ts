@@ -68,21 +68,29 @@ const assemble = (
   return { name, inputs, outputs: named, donate, nodes: reached }
 }
 
-// `program` makes identities that have done their work disappear, composites that say so stand in primitives, and
-// equal literals one.
-const settle = () => {
+// Equal literals of one graph become one node.
+const literalTable = () => {
   const literals = new Map<string, readonly Tensor[]>()
-  const replace = (node: Node, inputs: readonly Tensor[]): readonly Tensor[] => {
-    const { op } = node
-    if (op.kind === "stopGradient" || op.kind === "saveName") return inputs
-    if (op.kind === "composite" && op.definition.inline)
-      return rewriteFrom(op.definition.decompose(inputs, op.attributes), inputs, replace)
-    if (op.kind === "loop") return withBody(op, inputs, settle())
-    if (op.kind !== "constant") return reapply(node, inputs)
-    const key = `${typeText(node.outputs[0]!)}${op.values.map((v) => (Object.is(v, -0) ? "-0" : v)).join()}`
+  return (node: Node): readonly Tensor[] => {
+    if (node.op.kind !== "constant") return node.outputs
+    const values = node.op.values.map((v) => (Object.is(v, -0) ? "-0" : v)).join()
+    const key = `${typeText(node.outputs[0]!)}${values}`
     const known = literals.get(key)
     if (known === undefined) literals.set(key, node.outputs)
     return known ?? node.outputs
+  }
+}
+
+// Identities that have done their work disappear, and composites that say so stand in primitives.
+const settle = () => {
+  const literal = literalTable()
+  const replace = (node: Node, inputs: readonly Tensor[]): readonly Tensor[] => {
+    const { op } = node
+    if (op.kind === "stopGradient" || op.kind === "saveName") return inputs
+    if (op.kind === "constant") return literal(node)
+    if (op.kind === "composite" && op.definition.inline)
+      return rewriteFrom(op.definition.decompose(inputs, op.attributes), inputs, replace)
+    return op.kind === "loop" ? withBody(op, inputs, settle()) : reapply(node, inputs)
   }
   return replace
 }
@@ -131,13 +139,18 @@ const transform = (source: Program, replace: (node: Node, inputs: readonly Tenso
 
 /** The program with every composite that `keep` refuses (by default all) replaced by its decomposition. */
 export const expand = (source: Program, keep: (definition: Composite) => boolean = () => false): Program => {
-  const replace = (node: Node, inputs: readonly Tensor[]): readonly Tensor[] => {
-    const { op } = node
-    if (op.kind === "composite" && !keep(op.definition))
-      return rewriteFrom(op.definition.decompose(inputs, op.attributes), inputs, replace)
-    return op.kind === "loop" ? withBody(op, inputs, replace) : reapply(node, inputs)
+  const expander = () => {
+    const literal = literalTable()
+    const replace = (node: Node, inputs: readonly Tensor[]): readonly Tensor[] => {
+      const { op } = node
+      if (op.kind === "constant") return literal(node)
+      if (op.kind === "composite" && !keep(op.definition))
+        return rewriteFrom(op.definition.decompose(inputs, op.attributes), inputs, replace)
+      return op.kind === "loop" ? withBody(op, inputs, expander()) : reapply(node, inputs)
+    }
+    return replace
   }
-  return transform(source, replace)
+  return transform(source, expander())
 }
 
 /** An operation with its symbolic sizes replaced. */

@@ -1,0 +1,124 @@
+/** Rematerialisation: what is computed twice, what is not, in which order, and what it saves. */
+import { describe, expect, test } from "vitest"
+import { swiglu } from "../../src/tensor/composites/activation.ts"
+import { attention } from "../../src/tensor/composites/attention.ts"
+import { linear } from "../../src/tensor/composites/linear.ts"
+import { rmsNorm } from "../../src/tensor/composites/norm.ts"
+import { rematerialise } from "../../src/tensor/composites/rematerialise.ts"
+import { repeat } from "../../src/tensor/composites/repeat.ts"
+import { gradient } from "../../src/tensor/gradient.ts"
+import { interpret } from "../../src/tensor/interpret.ts"
+import { saveName } from "../../src/tensor/ops/control.ts"
+import { add } from "../../src/tensor/ops/elementwise.ts"
+import { reduceSum } from "../../src/tensor/ops/reduce.ts"
+import { flatten, reshape } from "../../src/tensor/ops/shape.ts"
+import { countOps, program } from "../../src/tensor/Program.ts"
+import { print } from "../../src/tensor/print.ts"
+import type { Node, Tensor } from "../../src/tensor/Tensor.ts"
+import { input } from "../../src/tensor/Tensor.ts"
+
+const WIDTH = 8
+const LAYERS = 4
+type Mode = "plain" | "all again" | "attention kept"
+
+const build = (mode: Mode) => {
+  const x = input("x", "f32", ["batch", "time", WIDTH])
+  const layers = Array.from({ length: LAYERS }, (_, i) => ({
+    norm: input(`norm${i}`, "f32", [WIDTH]),
+    qkv: input(`qkv${i}`, "f32", [WIDTH, WIDTH]),
+    gate: input(`gate${i}`, "f32", [4 * WIDTH, WIDTH]),
+    up: input(`up${i}`, "f32", [4 * WIDTH, WIDTH]),
+    down: input(`down${i}`, "f32", [WIDTH, 4 * WIDTH])
+  }))
+  const layer = (h: Tensor, w: (typeof layers)[number]): Tensor => {
+    const heads = reshape(linear(rmsNorm(h, w.norm), w.qkv), ["batch", "time", 2, WIDTH / 2])
+    const { out } = attention(heads, heads, heads, { causal: true })
+    const mixed = flatten(mode === "attention kept" ? saveName(out, "attention") : out, 2, 3)
+    const wide = swiglu(linear(mixed, w.gate), linear(mixed, w.up))
+    return add(h, linear(wide, w.down))
+  }
+  const end = repeat(layers, x, (h, w) =>
+    mode === "plain" ? layer(h, w) : rematerialise([h], (g) => [layer(g!, w)])[0]!
+  )
+  const loss = reduceSum(add(end, end))
+  const weights = layers.flatMap((w) => Object.values(w))
+  const derivatives = gradient(loss, [x, ...weights])
+  return program(mode, { outputs: { loss, ...Object.fromEntries(derivatives.map((d, i) => [`d${i}`, d])) } })
+}
+
+const feeds = () => {
+  const wave = (seed: number, ...shape: number[]) => ({
+    shape,
+    data: Float64Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) => Math.sin(seed + 1.7 * i) / 2)
+  })
+  return Object.fromEntries(
+    [...build("plain").inputs].map(([name, t], i) => [
+      name,
+      wave(i, ...t.shape.map((dim, axis) => (typeof dim === "number" ? dim : axis === 0 ? 2 : 6)))
+    ])
+  )
+}
+
+const count = (mode: Mode, op: string) => (countOps(build(mode).nodes)[op] ?? 0) / LAYERS
+
+describe("rematerialise", () => {
+  test("computes a layer again, but not what saveName marks", () => {
+    const linears = (mode: Mode) => count(mode, "linear")
+    expect([linears("plain"), linears("all again"), linears("attention kept")]).toEqual([4, 7, 7])
+    const attentions = (mode: Mode) => count(mode, "attention")
+    expect([attentions("plain"), attentions("all again"), attentions("attention kept")]).toEqual([1, 2, 1])
+    for (const mode of ["all again", "attention kept"] as const) {
+      // the last product of a layer is not needed for its derivative
+      expect(count(mode, "rmsNorm")).toBe(2)
+      expect(count(mode, "swiglu")).toBe(2)
+      expect(count(mode, "barrier")).toBe(1)
+      expect(count(mode, "attentionGrad")).toBe(1)
+    }
+  })
+
+  test("the second computation depends on the incoming derivative", () => {
+    const { nodes } = build("attention kept")
+    const late = new Set<Node>()
+    for (const node of nodes)
+      if (node.op.kind === "barrier" || node.inputs.some((x) => late.has(x.node))) late.add(node)
+    const named = (name: string) => nodes.filter(({ op }) => op.kind === "composite" && op.definition.name === name)
+    const again = named("rmsNorm").filter((node) => late.has(node))
+    expect(again).toHaveLength(LAYERS)
+    // each barrier waits for a derivative: its second input comes from a later layer's derivative, or from the loss
+    const barriers = nodes.filter(({ op }) => op.kind === "barrier")
+    expect(barriers.every(({ inputs }) => inputs.length === 2)).toBe(true)
+    const forward = named("rmsNorm").filter((node) => !late.has(node))
+    expect(Math.max(...forward.map(({ id }) => nodes.findIndex((n) => n.id === id)))).toBeLessThan(
+      Math.min(...again.map(({ id }) => nodes.findIndex((n) => n.id === id)))
+    )
+  })
+
+  test("changes no value and lowers the peak of memory", () => {
+    const [plain, again, kept] = (["plain", "all again", "attention kept"] as const).map((mode) =>
+      interpret(build(mode), feeds())
+    )
+    for (const { outputs } of [again!, kept!])
+      for (const [name, { data }] of Object.entries(plain!.outputs)) {
+        const error = data.reduce((most, v, i) => Math.max(most, Math.abs(v - outputs[name]!.data[i]!)), 0)
+        expect(error, name).toBeLessThan(1e-12)
+      }
+    expect(kept!.peakBytes).toBeLessThan(0.7 * plain!.peakBytes)
+    expect(again!.peakBytes).toBeLessThanOrEqual(kept!.peakBytes)
+    expect(again!.evaluated).toBeGreaterThan(kept!.evaluated)
+    expect(kept!.evaluated).toBeGreaterThan(plain!.evaluated)
+  })
+
+  test("inputs that depend on each other, or are the same, are told apart", () => {
+    const x = input("x", "f32", [2])
+    const [z] = rematerialise([x, x, add(x, x)], (a, b, c) => [add(add(a!, b!), add(c!, c!))])
+    const [dx] = gradient(reduceSum(z!), [x])
+    const { outputs } = interpret(program("p", { inputs: [x], outputs: { dx: dx! } }), {
+      x: { shape: [2], data: [1, 2] }
+    })
+    expect([...outputs["dx"]!.data]).toEqual([6, 6])
+  })
+
+  test("prints the same text each time", () => {
+    expect(print(build("attention kept"))).toBe(print(build("attention kept")))
+  })
+})
