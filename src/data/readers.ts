@@ -3,7 +3,7 @@
  *
  * | record | columns |
  * | --- | --- |
- * | Situation | `prompt, perspectives` (list of `{name, explanation}`), or `prompt, answer` (OP-V2), or `situation, vrd, explanation` (Modular Pluralism, VITAL) |
+ * | Situation | `prompt, perspectives` (list of `{name, explanation}`)[`, situation`], or `prompt, answer` (OP-V2), or `situation, vrd, explanation` (Modular Pluralism, VITAL) |
  * | Completion | `prompt, answer_p[, answers]` (OP-GRPO outputs), `situation, output` (Modular Pluralism outputs), or `prompt` and one of `completion, output, text, answer` |
  * | PromptCompletion | `prompt, completion` |
  * | Triplet | `anchor, positive, negative` |
@@ -84,7 +84,8 @@ export const situationReader: RecordReader<Situation> = {
   read: (row, stem) =>
     Result.gen(function* () {
       if (has(row, "prompt", "perspectives")) {
-        return yield* situation(row, stem, "prompt", "perspectives", yield* listedPerspectives(row))
+        const record = yield* situation(row, stem, "prompt", "perspectives", yield* listedPerspectives(row))
+        return has(row, "situation") ? { ...record, situation: yield* text(row, "situation") } : record
       }
       if (has(row, "situation", "vrd", "explanation")) {
         const names = yield* texts(row, "vrd")

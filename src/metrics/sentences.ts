@@ -23,9 +23,10 @@ export const splitReferences = (text: string): ReadonlyArray<string> =>
 const abbreviations: ReadonlySet<string> = new Set([
   ..."ABCDEFGHIJKLMNOPQRSTUVWXYZ",
   ...(
-    "Adj Adm Adv Asst Bart Bldg Brig Bros Capt Cmdr Col Comdr Con Corp Cpl DR Dr Drs Ens Gen Gov Hon Hr Hosp Insp Lt " +
-    "MM MR MRS MS Maj Messrs Mlle Mme Mr Mrs Ms Msgr Op Ord Pfc Ph Prof Pvt Rep Reps Res Rev Rt Sen Sens Sfc Sgt Sr St " +
-    "Supt Surg v vs i.e rev e.g Nos Nr"
+    "Adj Adm Adv Apr Asst Aug Bart Bldg Brig Bros Capt Cmdr Co Col Comdr Con Corp Cpl DR Dec Dr Drs Ens Feb Fig Gen " +
+    "Gov Hon Hosp Hr Inc Insp Jan Jr Jul Jun Lt MM MR MRS MS Maj Mar Messrs Mlle Mme Mr Mrs Ms Msgr Nos Nov Nr Oct Okt " +
+    "Op Ord Pfc Ph Ph.D PhD Prof Pvt Rep Reps Res Rev Rt Sen Sens Sep Sept Sfc Sgt Sr St Supt Surg al cf e.g esp etc fig " +
+    "i.e no rev st v vs"
   ).split(" ")
 ])
 /** Abbreviations only where a number follows. */
