@@ -90,7 +90,11 @@ export interface AnyStage {
   readonly run: (context: never) => Effect.Effect<void, unknown, unknown>
 }
 
-const sections = new WeakMap<object, string>()
+/** Shared by all copies of this module: a user's package may bring its own. */
+const sectionsKey: unique symbol = Symbol.for("overtone/dsl/sections")
+const shared = globalThis as { [sectionsKey]?: WeakMap<object, string> }
+shared[sectionsKey] ??= new WeakMap()
+const sections = shared[sectionsKey]
 
 /** Remembers under which dotted path a section of decoded parameters stands, so that a stage can name its node. */
 export const nameSections = (params: unknown, path: ReadonlyArray<string> = []): void => {

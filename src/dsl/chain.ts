@@ -6,8 +6,8 @@ import { readFileSync } from "node:fs"
 import { dirname, resolve } from "node:path"
 import { Result, Schema } from "effect"
 import { Compute, Experiment, Report, Seeds } from "./Experiment.ts"
-import { problemsOf } from "./issues.ts"
-import { child, type Entry, emptyMap, type Located, type LocatedMap, plain } from "./located.ts"
+import { findings, problemsOf } from "./issues.ts"
+import { child, type Entry, type Located, type LocatedMap, plain } from "./located.ts"
 import { expand } from "./params.ts"
 import { encodedAst } from "./paths.ts"
 import { type Place, type Problem, problemAt } from "./problems.ts"
@@ -78,8 +78,9 @@ export const readChain = (file: string): Chain => {
     }
     const parsed = parseYaml(text, shown)
     problems.push(...parsed.problems)
+    if (!parsed.isYaml) return
     if (parsed.root._tag !== "Map") {
-      if (parsed.problems.length === 0) problems.push(problemAt(place, "an experiment file is a list of `key: value`"))
+      problems.push(problemAt(place, "an experiment file is a list of `key: value`"))
       return
     }
     const checked = decodeFile(plain(parsed.root))
@@ -156,11 +157,14 @@ export const readChain = (file: string): Chain => {
   }
 }
 
-/** What a part says, or nothing where it is not of its Schema (its file's check has said so). */
+/** What a part says, but for keys whose values are wrong (its file's check has said so). */
 const typed = <A>(schema: Schema.Codec<A, unknown>, node: LocatedMap | undefined): A | Record<string, never> => {
-  const result = Schema.decodeUnknownResult(
-    schema,
-    strict
-  )(plain(node ?? emptyMap({ file: "", line: 1, col: 1, path: "" })))
-  return Result.isSuccess(result) ? result.success : {}
+  const value = { ...(node === undefined ? {} : (plain(node) as Readonly<Record<string, unknown>>)) }
+  for (;;) {
+    const result = Schema.decodeUnknownResult(schema, strict)(value as unknown)
+    if (Result.isSuccess(result)) return result.success
+    const wrong = findings(result.failure.issue).map((found) => found.path[0])
+    if (wrong.some((key) => key === undefined || !(String(key) in value))) return {}
+    for (const key of wrong) delete value[String(key)]
+  }
 }

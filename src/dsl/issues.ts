@@ -131,7 +131,7 @@ const got = (value: unknown): string => {
  * @param above where to put a problem that no place in the tree belongs to
  */
 export const problemsOf = (issue: SchemaIssue.Issue, tree: Located, ast: Ast, above: Place): ReadonlyArray<Problem> =>
-  findings(issue).map((found) => {
+  onePerPlace(findings(issue)).map((found) => {
     const { node, key, found: exists } = follow(tree, found.path)
     const name = found.path.map(String).join(".")
     const last = String(found.path.at(-1) ?? "")
@@ -152,6 +152,15 @@ export const problemsOf = (issue: SchemaIssue.Issue, tree: Located, ast: Ast, ab
       wrong === undefined ? null : suggestion(wrong, at(ast, found.path.map(String)))
     )
   })
+
+/** A value that breaks several rules is told by the first. */
+const onePerPlace = (all: ReadonlyArray<Found>): ReadonlyArray<Found> => {
+  const told = new Set<string>()
+  return all.filter(({ path, kind }) => {
+    const id = JSON.stringify([kind, path.map(String)])
+    return !told.has(id) && told.add(id)
+  })
+}
 
 const wanted = (ast: Ast, path: ReadonlyArray<PropertyKey>): string | null => {
   const here = at(ast, path.map(String))

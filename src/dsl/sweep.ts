@@ -95,7 +95,9 @@ export const readSweep = (node: LocatedMap): Sweep => {
   const more = rows("include").map(({ point }) => point)
   for (const point of more) for (const [axis, entry] of point) if (!axes.has(axis)) axes.set(axis, entry.key)
   points = distinct([...points, ...more])
-  if (points.length === 0 && problems.length === 0) {
+  const parts = new Set(["grid", "zip", "cells", "include", "exclude"])
+  const strange = [...node.entries.keys()].some((key) => !parts.has(key))
+  if (points.length === 0 && problems.length === 0 && !strange) {
     problems.push(problemAt(node.at, "the sweep has no points", "leave `sweep` out for a single one"))
   }
   return { points, axes, problems }

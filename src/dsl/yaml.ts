@@ -6,7 +6,9 @@ import { type Entry, emptyMap, type Located } from "./located.ts"
 import { type Place, type Problem, problemAt } from "./problems.ts"
 
 export interface Parsed {
+  /** Only to be trusted where it is YAML. */
   readonly root: Located
+  readonly isYaml: boolean
   readonly problems: ReadonlyArray<Problem>
 }
 
@@ -75,7 +77,7 @@ export const parseYaml = (text: string, file: string, at?: Place): Parsed => {
   }
 
   const root = document.contents === null ? emptyMap(top) : convert(document.contents, "", top)
-  return { root, problems }
+  return { root, isYaml: document.errors.length === 0, problems }
 }
 
 const join = (path: string, key: string): string => (path === "" ? key : key === "" ? path : `${path}.${key}`)

@@ -1,0 +1,340 @@
+/** Every kind of mistake in an experiment file, each with its exact place and its remedy. */
+import { Effect, Exit } from "effect"
+import { describe, expect, it } from "vitest"
+import { loadExperiment } from "../../src/dsl/load.ts"
+import { closest, editDistance } from "../../src/dsl/problems.ts"
+import { places, problems, projectRoot } from "./support.ts"
+
+const head = "name: x\npipeline: op\n"
+
+/** One mistake, where it is told, and a word of the message or hint. */
+const table: ReadonlyArray<readonly [what: string, yaml: string, place: string, word: RegExp]> = [
+  ["YAML syntax", "name: x\npipeline: [op\n", "x.yaml:3:1 ", /not YAML/],
+  ["a key twice", `${head}seeds: { count: 1 }\nseeds: { count: 2 }\n`, "x.yaml:4:1 seeds", /twice, first at line 3/],
+  ["no mapping", "- a\n", "x.yaml:1:1 ", /key: value/],
+  ["no name", "pipeline: op\n", "x.yaml:1:1 name", /no name/],
+  ["a name that is none", "name: a/b\npipeline: op\n", "x.yaml:1:7 name", /letters, digits.*got a\/b/],
+  ["an unknown top key", `${head}sweeep: 1\n`, "x.yaml:3:1 sweeep", /did you mean sweep\?/],
+  ["no pipeline", "name: x\n", "x.yaml:1:1 pipeline", /no pipeline.*pipelines: .*op, plain/],
+  ["a pipeline that is not there", "name: x\npipeline: po\n", "x.yaml:2:11 pipeline", /did you mean op\?.*pipelines: /],
+  ["a pipeline file that is not there", "name: x\npipeline: ./p.ts\n", "x.yaml:2:11 pipeline", /no file .*p\.ts/],
+  ["a package that is not there", "name: x\npipeline: '@no/such/p'\n", "x.yaml:2:11 pipeline", /no package @no\/such/],
+  ["an arm without pipeline", "name: x\narms:\n  a: {}\n", "x.yaml:3:3 arms.a", /arm a has no pipeline/],
+  [
+    "an unknown arm key",
+    "name: x\narms:\n  a: { pipeline: op, param: 1 }\n",
+    "x.yaml:3:22 arms.a.param",
+    /did you mean params\?/
+  ],
+  [
+    "an unknown parameter",
+    `${head}params:\n  grpo.stepz: 3\n`,
+    "x.yaml:4:3 params.grpo.stepz",
+    /did you mean grpo\.steps\?/
+  ],
+  ["an unknown section", `${head}params:\n  gpro: { steps: 3 }\n`, "x.yaml:4:3 params.gpro", /did you mean grpo\?/],
+  [
+    "a parameter without its section",
+    `${head}params:\n  groupSize: 3\n`,
+    "x.yaml:4:3 params.groupSize",
+    /did you mean grpo\.groupSize\?/
+  ],
+  [
+    "a wrong type",
+    `${head}params:\n  grpo.groupSize: many\n`,
+    "x.yaml:4:19 params.grpo.groupSize",
+    /expected a number; got many/
+  ],
+  [
+    "a section where a number is wanted",
+    `${head}params:\n  grpo.steps: { a: 1 }\n`,
+    "x.yaml:4:3 params.grpo.steps",
+    /expected a number; got {"a":1}/
+  ],
+  [
+    "a number where a section is wanted",
+    `${head}params:\n  grpo: 3\n`,
+    "x.yaml:4:9 params.grpo",
+    /expected a section \(steps, groupSize, .*got 3/
+  ],
+  [
+    "a fraction where a count is wanted",
+    `${head}params: { grpo.steps: 1.5 }\n`,
+    "x.yaml:3:23 params.grpo.steps",
+    /integer; got 1\.5/
+  ],
+  [
+    "below the bound",
+    `${head}params: { grpo.steps: -1 }\n`,
+    "x.yaml:3:23 params.grpo.steps",
+    /greater than or equal to 0; got -1/
+  ],
+  [
+    "not a number",
+    `${head}params: { warmStart.learningRate: .nan }\n`,
+    "x.yaml:3:35 params.warmStart.learningRate",
+    /finite number; got NaN/
+  ],
+  [
+    "infinity",
+    `${head}params: { warmStart.learningRate: .inf }\n`,
+    "x.yaml:3:35 params.warmStart.learningRate",
+    /finite number; got Infinity/
+  ],
+  [
+    "a wrong word",
+    `${head}params: { grpo.reward.aggregate: sum-then-normalise }\n`,
+    "x.yaml:3:34 params.grpo.reward.aggregate",
+    /one of sum-then-normalize, normalize-then-sum; got sum-then-normalise.*did you mean sum-then-normalize\?/
+  ],
+  [
+    "an unknown variant",
+    `${head}params: { data.source: { kind: disk } }\n`,
+    "x.yaml:3:11 params.data.source",
+    /kind: world or file; got/
+  ],
+  [
+    "a key of another variant",
+    `${head}params: { data.source: { kind: world, path: ./x.yaml } }\n`,
+    "x.yaml:3:39 params.data.source.path",
+    /no key path/
+  ],
+  [
+    "a leaf twice in one layer",
+    `${head}params:\n  grpo.steps: 1\n  grpo: { steps: 2 }\n`,
+    "x.yaml:5:11 params.grpo.steps",
+    /grpo\.steps is spelt twice, first at line 4/
+  ],
+  [
+    "a file that is not there",
+    `${head}params: { data.source: { kind: file, path: ./no.csv } }\n`,
+    "x.yaml:3:44 params.data.source.path",
+    /no file or folder .*no\.csv/
+  ],
+  [
+    "a model without revision",
+    `${head}params: { estimator.encoder: hf://a/b }\n`,
+    "x.yaml:3:30 params.estimator.encoder",
+    /revision/
+  ],
+  [
+    "a hub model where a file is wanted",
+    `${head}params: { data.source: { kind: file, path: hf://a/b@c } }\n`,
+    "x.yaml:3:44 params.data.source.path",
+    /local path/
+  ],
+  [
+    "an impossible combination",
+    `${head}params: { grpo.groupSize: 3, grpo.prompts: 3 }\n`,
+    "x.yaml:3:27 params.grpo.groupSize",
+    /multiple of 4.*use 8/
+  ],
+  [
+    "a sweep axis that no arm has",
+    `${head}sweep:\n  grid:\n    grpo.stepz: [1, 2]\n`,
+    "x.yaml:5:5 sweep.grid.grpo.stepz",
+    /did you mean grpo\.steps\?/
+  ],
+  [
+    "a bad value of a sweep",
+    `${head}sweep:\n  grid:\n    grpo.reward.coverage.shape: [ladder, steep]\n`,
+    "x.yaml:5:42 sweep.grid.grpo.reward.coverage.shape.1",
+    /one of ladder, linear; got steep/
+  ],
+  [
+    "an axis without list",
+    `${head}sweep: { grid: { grpo.steps: 3 } }\n`,
+    "x.yaml:3:18 sweep.grid.grpo.steps",
+    /list of values/
+  ],
+  [
+    "an axis value twice",
+    `${head}sweep: { grid: { grpo.steps: [3, 3] } }\n`,
+    "x.yaml:3:18 sweep.grid.grpo.steps",
+    /twice/
+  ],
+  [
+    "zip of two lengths",
+    `${head}sweep: { zip: { grpo.steps: [3, 4], grpo.groupSize: [4] } }\n`,
+    "x.yaml:3:10 sweep.zip",
+    /grpo\.steps has 2, grpo\.groupSize has 1/
+  ],
+  [
+    "an axis in grid and zip",
+    `${head}sweep: { grid: { grpo.steps: [3] }, zip: { grpo.steps: [4] } }\n`,
+    "x.yaml:3:44 sweep.zip.grpo.steps",
+    /in grid and in zip/
+  ],
+  [
+    "exclude of nothing",
+    `${head}sweep: { grid: { grpo.steps: [3, 4] }, exclude: [{ grpo.steps: 5 }] }\n`,
+    "x.yaml:3:50 sweep.exclude.0",
+    /excludes no point/
+  ],
+  [
+    "exclude by a strange axis",
+    `${head}sweep: { grid: { grpo.steps: [3, 4] }, exclude: [{ grpo.step: 3 }] }\n`,
+    "x.yaml:3:52 sweep.exclude.0.grpo.step",
+    /did you mean grpo\.steps\?/
+  ],
+  [
+    "everything excluded",
+    `${head}sweep: { grid: { grpo.steps: [3] }, exclude: [{ grpo.steps: 3 }] }\n`,
+    "x.yaml:3:8 sweep",
+    /no points/
+  ],
+  [
+    "an unknown part of sweep",
+    `${head}sweep: { gird: { grpo.steps: [3] } }\n`,
+    "x.yaml:3:10 sweep.gird",
+    /did you mean grid\?/
+  ],
+  ["no seeds", `${head}seeds: { count: -1 }\n`, "x.yaml:3:17 seeds.count", /got -1/],
+  ["two kinds of seeds", `${head}seeds: { count: 1, list: [1] }\n`, "x.yaml:3:1 seeds", /count or list/],
+  ["equal seeds", `${head}seeds: { list: [1, 1] }\n`, "x.yaml:3:10 seeds.list", /differ/],
+  ["vary of an unknown node", `${head}seeds: { vary: [gpro] }\n`, "x.yaml:3:17 seeds.vary.0", /did you mean grpo\?/],
+  [
+    "vary of an unseeded node",
+    `${head}seeds: { vary: [grpo, evaluate] }\n`,
+    "x.yaml:3:23 seeds.vary.1",
+    /uses no seed.*seeded nodes: data/
+  ],
+  [
+    "an unknown metric",
+    `${head}report: { metrics: [eval/coverage/exat] }\n`,
+    "x.yaml:3:21 report.metrics.0",
+    /did you mean eval\/coverage\/exact\?/
+  ],
+  [
+    "a gate on an unknown metric",
+    `${head}report: { gates: [{ metric: nope, min: 1 }] }\n`,
+    "x.yaml:3:29 report.gates.0.metric",
+    /no stage .* metric nope/
+  ],
+  [
+    "a gate on an unknown arm",
+    `${head}report: { gates: [{ metric: loss, arm: b, min: 1 }] }\n`,
+    "x.yaml:3:40 report.gates.0.arm",
+    /no arm b/
+  ],
+  [
+    "a gate without bound",
+    `${head}report: { gates: [{ metric: loss }] }\n`,
+    "x.yaml:3:19 report.gates.0",
+    /min or max/
+  ],
+  [
+    "an unknown baseline",
+    "name: x\narms: { warm: { pipeline: plain }, op: { pipeline: op } }\nbaseline: wram\n",
+    "x.yaml:3:11 baseline",
+    /did you mean warm\?/
+  ],
+  [
+    "a baseline off the axes",
+    `${head}sweep: { grid: { grpo.steps: [3, 4] } }\nbaseline: { grpo.step: 3 }\n`,
+    "x.yaml:4:13 baseline.grpo.step",
+    /did you mean grpo\.steps\?/
+  ],
+  [
+    "a baseline off the values",
+    `${head}sweep: { grid: { grpo.steps: [3, 4] } }\nbaseline: { grpo.steps: 5 }\n`,
+    "x.yaml:4:25 baseline.grpo.steps",
+    /it has 3, 4/
+  ],
+  ["too many threads", `${head}compute: { threads: 0 }\n`, "x.yaml:3:21 compute.threads", /got 0/],
+  ["an unknown dtype", `${head}compute: { dtype: f16 }\n`, "x.yaml:3:19 compute.dtype", /one of f32, bf16; got f16/],
+  ["a base that is not there", `extends: base.yaml\n${head}`, "x.yaml:1:10 extends", /no file/],
+  ["itself as base", `extends: x.yaml\n${head}`, "x.yaml:1:10 extends", /circle: .*x\.yaml -> .*x\.yaml/]
+]
+
+describe("a mistake is told where it stands", () => {
+  it.each(table)("%s", async (_, yaml, place, word) => {
+    const found = await problems(yaml)
+    const told = found.map((p) => `${p.file}:${p.line}:${p.col} ${p.path} | ${p.message} | ${p.hint ?? ""}`)
+    expect(told, told.join("\n")).toHaveLength(1)
+    expect(told[0]).toContain(`${place} | `)
+    expect(told[0]).toMatch(word)
+  })
+
+  it("in a file that is extended, at that file", async () => {
+    expect(await places(`extends: b.yaml\n${head}`, { files: { "b.yaml": "params:\n  grpo.steps: x\n" } })).toEqual([
+      "b.yaml:2:15 params.grpo.steps"
+    ])
+  })
+
+  it("in a longer circle, at the one that closes it", async () => {
+    const files = { "a.yaml": "extends: b.yaml\n", "b.yaml": "extends: [a.yaml]\n" }
+    expect(await places(`extends: a.yaml\n${head}`, { files })).toEqual(["b.yaml:1:11 extends.0"])
+  })
+
+  it("in --set, by its number", async () => {
+    const set = ["grpo.steps=1", "grpo.stepz=1", "grpo.groupSize=few", "grpo.steps", "grpo.prompts=[1"]
+    expect(await places(head, { set })).toEqual([
+      "--set:2:1 grpo.stepz",
+      "--set:3:1 grpo.groupSize",
+      "--set:4:1 grpo.steps",
+      "--set:5:1 grpo.prompts"
+    ])
+  })
+
+  it("a file that is not there", async () => {
+    const exit = await Effect.runPromiseExit(loadExperiment("/no/such/file.yaml", { projectRoot }))
+    expect(Exit.isFailure(exit) && String(exit.cause)).toMatch(/no file \/no\/such\/file\.yaml/)
+  })
+})
+
+describe("all mistakes at once", () => {
+  it("of five kinds in one file", async () => {
+    const yaml = `name: bad
+pipeline: op
+sweeep: 1
+params:
+  grpo.stepz: 3
+  grpo.groupSize: many
+sweep:
+  grid:
+    grpo.reward.coverage.shape: [ladder, steep]
+seeds: { count: -1, vary: [grop] }
+report: { metrics: [nothing] }
+`
+    expect(await places(yaml)).toEqual([
+      "x.yaml:3:1 sweeep",
+      "x.yaml:5:3 params.grpo.stepz",
+      "x.yaml:6:19 params.grpo.groupSize",
+      "x.yaml:9:42 sweep.grid.grpo.reward.coverage.shape.1",
+      "x.yaml:10:17 seeds.count",
+      "x.yaml:10:28 seeds.vary.0",
+      "x.yaml:11:21 report.metrics.0"
+    ])
+  })
+
+  it("each once, however many cells it concerns", async () => {
+    const yaml = `${head}params: { grpo.groupSize: x }\nsweep: { grid: { grpo.steps: [1, 2, 3], grpo.prompts: [1, 2] } }\n`
+    expect(await places(yaml)).toEqual(["x.yaml:3:27 params.grpo.groupSize"])
+  })
+
+  it("names and metrics are still checked where parameters are wrong", async () => {
+    const yaml = `${head}params: { grpo.groupSize: x }\nseeds: { vary: [gpro] }\nreport: { metrics: [nope] }\n`
+    expect(await places(yaml)).toEqual([
+      "x.yaml:3:27 params.grpo.groupSize",
+      "x.yaml:4:17 seeds.vary.0",
+      "x.yaml:5:21 report.metrics.0"
+    ])
+  })
+})
+
+describe("suggestions", () => {
+  it("count swaps of neighbours as one edit", () => {
+    expect(editDistance("gpro", "grpo")).toBe(1)
+    expect(editDistance("", "abc")).toBe(3)
+    expect(editDistance("kitten", "sitting")).toBe(3)
+    expect(editDistance("same", "same")).toBe(0)
+  })
+
+  it("are kept for what is close", () => {
+    expect(closest("warm-start", ["warmStart", "grpo"])).toBe("warmStart")
+    expect(closest("weight", ["grpo.reward.coverage.weight"])).toBe("grpo.reward.coverage.weight")
+    expect(closest("weight", ["coverage.weight", "uniqueness.weight"])).toBeUndefined()
+    expect(closest("zzz", ["grpo", "sft"])).toBeUndefined()
+  })
+})

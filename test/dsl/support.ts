@@ -1,0 +1,53 @@
+/** Experiment files in a temporary folder, loaded against the project of toy stages beside this file. */
+import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { basename, dirname, join } from "node:path"
+import { fileURLToPath } from "node:url"
+import { Effect, Exit } from "effect"
+import { loadExperiment } from "../../src/dsl/load.ts"
+import type { LoadedExperiment } from "../../src/dsl/Planned.ts"
+import { InvalidExperiment, type Problem } from "../../src/dsl/problems.ts"
+
+export const projectRoot = fileURLToPath(new URL("./project", import.meta.url))
+
+/** Writes files into a fresh folder and gives its path. */
+export const folder = (files: Readonly<Record<string, string>>): string => {
+  const dir = mkdtempSync(join(tmpdir(), "overtone-dsl-"))
+  for (const [name, text] of Object.entries(files)) {
+    mkdirSync(dirname(join(dir, name)), { recursive: true })
+    writeFileSync(join(dir, name), text)
+  }
+  return dir
+}
+
+interface Options {
+  readonly set?: ReadonlyArray<string>
+  readonly files?: Readonly<Record<string, string>>
+}
+
+const attempt = async (yaml: string, { set = [], files = {} }: Options) => {
+  const dir = folder({ ...files, "x.yaml": yaml })
+  return Effect.runPromiseExit(loadExperiment(join(dir, "x.yaml"), { set, projectRoot }))
+}
+
+export const load = async (yaml: string, options: Options = {}): Promise<LoadedExperiment> => {
+  const exit = await attempt(yaml, options)
+  if (Exit.isSuccess(exit)) return exit.value
+  throw exit.cause.reasons.map((r) => (r._tag === "Fail" ? new Error(r.error.message) : r))[0]
+}
+
+/** The problems of a file that must be invalid; folders taken off the file names. */
+export const problems = async (yaml: string, options: Options = {}): Promise<ReadonlyArray<Problem>> => {
+  const exit = await attempt(yaml, options)
+  if (Exit.isSuccess(exit)) throw new Error("expected an invalid experiment")
+  for (const reason of exit.cause.reasons) {
+    if (reason._tag === "Fail" && reason.error instanceof InvalidExperiment) {
+      return reason.error.errors.map((p) => ({ ...p, file: basename(p.file) }))
+    }
+  }
+  throw new Error(String(exit.cause))
+}
+
+/** `line:col path` of every problem. */
+export const places = async (yaml: string, options: Options = {}): Promise<ReadonlyArray<string>> =>
+  (await problems(yaml, options)).map((p) => `${p.file}:${p.line}:${p.col} ${p.path}`)
