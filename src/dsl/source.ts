@@ -69,8 +69,9 @@ export const facts = async (
   }
   const [codes] = await Promise.all([
     Promise.all(
-      fresh.map(({ source, loader }) =>
+      fresh.map(({ file, source, loader }) =>
         esbuild.transform(source, {
+          sourcefile: file,
           loader,
           tsconfigRaw,
           minifyWhitespace: true,
