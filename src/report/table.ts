@@ -91,5 +91,12 @@ export const table = (
       })
       .join("  ")
       .trimEnd()
-  return [line(heads), widths.map((w) => "─".repeat(w)).join("  "), ...cells.map(line)].join("\n")
+  return [
+    line(heads),
+    widths
+      .map((w) => "─".repeat(w))
+      .join("  ")
+      .trimEnd(),
+    ...cells.map(line)
+  ].join("\n")
 }

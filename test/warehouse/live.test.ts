@@ -1,7 +1,10 @@
-import { rmSync, statSync, truncateSync } from "node:fs"
+import { readdirSync, readFileSync, rmSync, statSync, truncateSync } from "node:fs"
 import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
+import { experimentText } from "../../src/report/experiment.ts"
+import { connect } from "../../src/warehouse/DuckDb.ts"
+import { type JsonRow, jsonRows } from "../../src/warehouse/json.ts"
 import { open } from "../../src/warehouse/live.ts"
 import { rebuild } from "../../src/warehouse/rebuild.ts"
 import { rows } from "../../src/warehouse/sql.ts"
@@ -225,12 +228,77 @@ describe("a warehouse made from journals", () => {
     })
   )
 
+  it.live("answers the ready-made questions", () =>
+    Effect.gen(function* () {
+      const dir = yield* j.folder
+      story(dir)
+      j.put(dir, "runs/r2.ndjson", [
+        j.run("r2", { partial: true }),
+        j.task("k-pre", "sft"),
+        j.attempt("a9", "k-pre"),
+        j.ended("a9", "failed"),
+        j.state("k-pre", "failed"),
+        j.runEnd
+      ])
+      j.put(dir, "attempts/a9/journal.ndjson", [
+        j.head("a9", "k-pre"),
+        { t: "end", error: { tag: "NonFinite", message: "loss is NaN" } }
+      ])
+      yield* opened(dir)
+      const folder = new URL("../../warehouse/queries/", import.meta.url)
+      const answers = new Map<string, ReadonlyArray<JsonRow>>()
+      for (const file of readdirSync(folder)) {
+        answers.set(file, yield* rows(dir, readFileSync(new URL(file, folder), "utf8")))
+      }
+      assert.deepInclude(answers.get("failed-tasks.sql")![0], {
+        stage: "sft",
+        cells: 2,
+        error: "NonFinite",
+        message: "loss is NaN",
+        log: "attempts/a9/log.txt"
+      })
+      assert.deepInclude(answers.get("shared-tasks.sql")![0], {
+        stage: "sft",
+        tasks: 1,
+        unshared: 2,
+        cells_per_task: 2
+      })
+      assert.strictEqual(answers.get("ablation.sql")!.length, 1)
+      assert.deepStrictEqual(
+        answers.get("completions.sql")!.map((row) => [row["prompt_id"], row["part"], row["adds"]]),
+        [
+          ["p2", "coverage", 1],
+          ["p2", "uniqueness", 0.5]
+        ]
+      )
+      assert.deepStrictEqual(
+        answers.get("learning-curves.sql")!.map((row) => [row["step"], row["mean"]]),
+        [
+          [0, 0.25],
+          [1, null],
+          [2, 0.75]
+        ]
+      )
+      assert.match(yield* experimentText(dir, "demo"), /^demo: against base\n[\s\S]*method +0\.375 +0\.250 +\+0\.125/)
+    })
+  )
+
   it.live("is the same after `rebuild`, and after both databases were lost", () =>
     Effect.gen(function* () {
       const dir = yield* j.folder
       story(dir)
       yield* opened(dir)
-      const everything = Effect.forEach(Object.keys(columns), (view) => rows(dir, `from ${view} order by all`))
+      const everything = Effect.scoped(
+        Effect.gen(function* () {
+          const connection = yield* connect({
+            path: join(dir, "overtone.duckdb"),
+            config: { access_mode: "READ_ONLY" }
+          })
+          return yield* Effect.forEach(Object.keys(columns), (view) =>
+            Effect.promise(async () => jsonRows(await connection.runAndReadAll(`from ${view} order by all`)))
+          )
+        })
+      )
       const before = yield* everything
       const counts = yield* rebuild(dir)
       assert.strictEqual(counts["metrics"], 7)
