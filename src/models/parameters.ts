@@ -3,9 +3,8 @@
  * made of, and how it starts. Projections that read the same input (query, key, value; gate, up) are one device tensor,
  * their rows one after the other: one matrix product instead of three. On disk they keep their own names.
  */
-import { Effect } from "effect"
+import { Effect, Scope } from "effect"
 import type { FileSystem } from "effect/FileSystem"
-import type { Scope } from "effect/Scope"
 import { Device, type DeviceTensor } from "../device/Device.ts"
 import type { DeviceError } from "../device/DeviceError.ts"
 import { normals, stream } from "../device/random.ts"
@@ -88,7 +87,7 @@ const initial = (init: Init, { name, shape }: Part, seed: number): Float32Array 
 export const initialise = Effect.fn("parameters.initialise")(function* (
   table: ReadonlyArray<ParameterSpec>,
   seed: number
-): Effect.fn.Return<Weights, DeviceError, Device | Scope> {
+): Effect.fn.Return<Weights, DeviceError, Device | Scope.Scope> {
   const device = yield* Device
   const weights = new Map<string, DeviceTensor>()
   for (const { init, name, parts, shape } of table) {
@@ -119,7 +118,7 @@ export const holds = (checkpoint: Checkpoint, spec: ParameterSpec): boolean =>
 export const read = Effect.fn("parameters.read")(function* (
   table: ReadonlyArray<ParameterSpec>,
   checkpoint: Checkpoint
-): Effect.fn.Return<Weights, ModelError | DeviceError, Device | Scope> {
+): Effect.fn.Return<Weights, ModelError | DeviceError, Device | Scope.Scope> {
   const device = yield* Device
   for (const { parts } of table) {
     for (const part of parts) {
@@ -149,6 +148,17 @@ export const read = Effect.fn("parameters.read")(function* (
     weights.set(name, yield* device.tensor({ name, dtype: "f32", shape }, values))
   }
   return weights
+})
+
+/** Reads every parameter of the table from a model folder; the tensors live as long as the scope. */
+export const readFolder = Effect.fnUntraced(function* (
+  table: ReadonlyArray<ParameterSpec>,
+  folder: string
+): Effect.fn.Return<Weights, ModelError | DeviceError, Device | FileSystem | Scope.Scope> {
+  const scope = yield* Scope.Scope
+  return yield* Effect.scoped(
+    Effect.flatMap(safetensors.openFolder(folder), (checkpoint) => read(table, checkpoint).pipe(Scope.provide(scope)))
+  )
 })
 
 /** Writes the weights under the checkpoint's names: equal weights give equal bytes. */

@@ -1,0 +1,201 @@
+/**
+ * Trains the weights of a model: forward and backward over micro-batches whose gradients add up on the device, then one
+ * optimizer step in place. It knows neither what the model is nor what the loss is; policies, encoders and classifiers
+ * give it a graph.
+ */
+import { Effect, Scope } from "effect"
+import { FileSystem } from "effect/FileSystem"
+import { Device, type DeviceTensor, type Feeds, type Loaded } from "../device/Device.ts"
+import type { DeviceError } from "../device/DeviceError.ts"
+import { type HostTensor, scalarOf } from "../device/HostTensor.ts"
+import type { Loss } from "../objectives/Objective.ts"
+import { gradient } from "../tensor/gradient.ts"
+import { add } from "../tensor/ops/elementwise.ts"
+import { type Program, program } from "../tensor/Program.ts"
+import { input, type Tensor } from "../tensor/Tensor.ts"
+import { scalar } from "./batching.ts"
+import { BadSafetensors, fail, type ModelError, NonFinite } from "./ModelError.ts"
+import { applyProgram, corrections, learningRateAt, type OptimizerSettings } from "./optimizer.ts"
+import { type ParameterInputs, type ParameterSpec, parameterInputs, type Weights } from "./parameters.ts"
+import * as safetensors from "./safetensors.ts"
+
+/** What an update did. `logs` has the objective's values by their names. */
+export interface Update {
+  readonly loss: number
+  /** Global gradient norm before clipping. */
+  readonly gradNorm: number
+  readonly learningRate: number
+  /** Optimizer updates done, this one included. */
+  readonly updates: number
+  readonly logs: Readonly<Record<string, number>>
+}
+
+export interface Trainer {
+  /** Adds the gradient of one micro-batch; `feeds` are the batch's inputs of the graph. */
+  readonly accumulate: (feeds: Readonly<Record<string, HostTensor>>) => Effect.Effect<void, ModelError | DeviceError>
+  /** One optimizer step on what was accumulated since the last. */
+  readonly apply: Effect.Effect<Update, ModelError | DeviceError>
+  /** Optimizer updates done. */
+  readonly updates: Effect.Effect<number>
+  /** Writes weights, moments and the number of updates to one safetensors file; equal states give equal bytes. */
+  readonly checkpoint: (file: string) => Effect.Effect<void, ModelError | DeviceError>
+  /** Goes back to a checkpoint of this very model. */
+  readonly restore: (file: string) => Effect.Effect<void, ModelError | DeviceError>
+}
+
+export interface TrainerSpec {
+  /** Names the programs. */
+  readonly name: string
+  readonly table: ReadonlyArray<ParameterSpec>
+  readonly weights: Weights
+  readonly optimizer: OptimizerSettings
+  /** The loss over the parameters; its other inputs are what `accumulate` is fed. */
+  readonly build: (parameters: ParameterInputs) => Loss
+  /** Runs before the weights change: whoever holds them as constants gives them up. */
+  readonly beforeChange: Effect.Effect<void>
+}
+
+/** Gradients of the loss, written to `grad:<name>`; with `more`, added to what is there. */
+const backwardProgram = (spec: TrainerSpec, more: boolean): Program => {
+  const parameters = parameterInputs(spec.table)
+  const { logs, loss } = spec.build(parameters)
+  const outputs: Record<string, Tensor> = { loss }
+  for (const [name, value] of Object.entries(logs)) outputs[`log:${name}`] = value
+  const donate: Record<string, string> = {}
+  gradient(loss, parameters.all).forEach((by, i) => {
+    const { name, shape } = spec.table[i]!
+    const key = `grad:${name}`
+    outputs[key] = more ? add(input(key, "f32", shape), by) : by
+    if (more) donate[key] = key
+  })
+  return program(`${spec.name}.${more ? "accumulate" : "backward"}`, { outputs, donate })
+}
+
+/** A trainer whose programs and optimizer state live as long as the scope. */
+export const makeTrainer = Effect.fn("Trainer.make")(function* (
+  spec: TrainerSpec
+): Effect.fn.Return<Trainer, DeviceError, Device | FileSystem | Scope.Scope> {
+  const device = yield* Device
+  const fs = yield* FileSystem
+  const scope = yield* Scope.Scope
+  const { name, optimizer, table, weights } = spec
+  learningRateAt(optimizer, 0)
+
+  const tensors = Effect.fnUntraced(function* (prefix: string) {
+    const made: Record<string, DeviceTensor> = {}
+    for (const { name, shape } of table) {
+      made[`${prefix}${name}`] = yield* device.tensor({ name: `${prefix}${name}`, dtype: "f32", shape }, "zeros")
+    }
+    return made
+  })
+  const gradients = yield* tensors("grad:")
+  const moments = { ...(yield* tensors("m:")), ...(yield* tensors("v:")) }
+  const parameters = Object.fromEntries(weights)
+
+  // Programs are loaded when first needed: many runs have one micro-batch a batch, few a learning rate of 0.
+  const loaded = new Map<string, Loaded>()
+  const need = (key: string, make: () => Program) =>
+    Effect.suspend(() => {
+      const known = loaded.get(key)
+      if (known !== undefined) return Effect.succeed(known)
+      return device.load(make()).pipe(
+        Scope.provide(scope),
+        Effect.tap((made) => Effect.sync(() => void loaded.set(key, made)))
+      )
+    })
+
+  let updates = 0
+  let parts = 0
+  let sums: Record<string, number> = {}
+
+  const finite = (what: string, value: number) =>
+    Number.isFinite(value)
+      ? Effect.void
+      : Effect.fail(fail(new NonFinite({ what: `${what} of ${name}`, value: String(value), step: updates })))
+
+  const accumulate: Trainer["accumulate"] = Effect.fn("Trainer.accumulate")(function* (feeds) {
+    const more = parts > 0
+    const backward = yield* more
+      ? need("more", () => backwardProgram(spec, true))
+      : need("first", () => backwardProgram(spec, false))
+    const all: Feeds = pick(backward.program, { ...feeds, ...parameters, ...gradients })
+    const outputs = yield* device.run(backward, all, gradients)
+    parts++
+    for (const [key, value] of Object.entries(outputs)) sums[key] = (sums[key] ?? 0) + scalarOf(value)
+    yield* finite("the loss", sums["loss"]!)
+  })
+
+  const apply: Trainer["apply"] = Effect.gen(function* () {
+    const learningRate = learningRateAt(optimizer, updates)
+    const frozen = learningRate === 0
+    const step = yield* frozen
+      ? need("moments", () => applyProgram(name, table, optimizer, false))
+      : need("apply", () => applyProgram(name, table, optimizer, true))
+    const { correction1, correction2 } = corrections(optimizer, updates + 1)
+    const state = frozen ? moments : { ...parameters, ...moments }
+    if (!frozen) yield* spec.beforeChange
+    const outputs = yield* device.run(
+      step,
+      {
+        ...state,
+        ...gradients,
+        learningRate: scalar(learningRate),
+        correction1: scalar(correction1),
+        correction2: scalar(correction2)
+      },
+      state
+    )
+    const gradNorm = scalarOf(outputs["gradNorm"]!)
+    yield* finite("the gradient norm", gradNorm)
+    const { loss = 0, ...rest } = sums
+    const logs = Object.fromEntries(Object.entries(rest).map(([key, value]) => [key.replace("log:", ""), value]))
+    updates++
+    parts = 0
+    sums = {}
+    return { loss, gradNorm, learningRate, updates, logs }
+  }).pipe(Effect.withSpan("Trainer.apply"))
+
+  const state = { ...parameters, ...moments }
+  const provided = Effect.provideService(FileSystem, fs)
+  return {
+    accumulate,
+    apply,
+    updates: Effect.sync(() => updates),
+    checkpoint: (file) =>
+      safetensors
+        .write(
+          file,
+          Object.entries(state).map(([key, { shape }]) => ({ name: key, dtype: "F32" as const, shape })),
+          (tensor) => Effect.map(device.read(state[tensor.name]!), ({ data }) => data as Float32Array),
+          { updates: String(updates) }
+        )
+        .pipe(provided),
+    restore: (file) =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const saved = yield* safetensors.open(file)
+          const done = Number(saved.metadata["updates"])
+          const wrong = (detail: string, tensor?: string) =>
+            fail(new BadSafetensors(tensor === undefined ? { file, detail } : { file, tensor, detail }))
+          if (!Number.isInteger(done)) return yield* wrong("is no checkpoint of a trainer")
+          yield* spec.beforeChange
+          for (const [key, tensor] of Object.entries(state)) {
+            const info = saved.tensors.get(key)
+            if (info === undefined || info.shape.join() !== tensor.shape.join()) {
+              return yield* wrong(`the checkpoint does not hold it with shape [${tensor.shape.join(", ")}]`, key)
+            }
+            yield* device.write(tensor, yield* saved.float32(info))
+          }
+          updates = done
+          parts = 0
+          sums = {}
+        })
+      ).pipe(provided)
+  }
+})
+
+/** The feeds that a program has inputs for. */
+const pick = (program: Program, feeds: Feeds): Feeds =>
+  Object.fromEntries(
+    [...program.inputs.keys()].flatMap((name) => (feeds[name] === undefined ? [] : [[name, feeds[name]]]))
+  )

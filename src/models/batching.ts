@@ -1,0 +1,121 @@
+/**
+ * How rows of different lengths become micro-batches of tensors: a deterministic plan, and the packed tensors of one
+ * micro-batch. Rows of like length go together, so that little is padding.
+ */
+import { f32, type HostTensor, i32 } from "../device/HostTensor.ts"
+
+/** A prompt and the answer to it, as token ids; the answer's are the ones that are scored. */
+export interface Sequence {
+  readonly prompt: ReadonlyArray<number>
+  readonly completion: ReadonlyArray<number>
+}
+
+export interface Plan {
+  /** Row numbers of each micro-batch, longest rows first; every row with length > 0 is in exactly one. */
+  readonly parts: ReadonlyArray<ReadonlyArray<number>>
+  /** Share of the tensors' places that hold padding. */
+  readonly padding: number
+}
+
+/**
+ * Packs rows into micro-batches of at most `maxTokens` places (rows x longest row); a row longer than that gets a
+ * micro-batch of its own. Depends on nothing but the lengths.
+ */
+export const planMicroBatches = (lengths: ReadonlyArray<number>, maxTokens: number): Plan => {
+  const order = lengths
+    .map((length, row) => ({ length, row }))
+    .filter(({ length }) => length > 0)
+    .sort((a, b) => b.length - a.length || a.row - b.row)
+  const parts: Array<Array<number>> = []
+  let longest = 0
+  let places = 0
+  let tokens = 0
+  for (const { length, row } of order) {
+    const part = parts.at(-1)
+    if (part === undefined || (part.length + 1) * longest > maxTokens) {
+      parts.push([row])
+      longest = length
+    } else {
+      part.push(row)
+    }
+    places += longest
+    tokens += length
+  }
+  return { parts, padding: places === 0 ? 0 : 1 - tokens / places }
+}
+
+/** The tensors of a micro-batch of sequences. A completion token is predicted from the state of the token before it. */
+export interface PackedSequences {
+  /** i32 [rows, time]: prompt and answer without its last token, padded on the right. */
+  readonly ids: HostTensor
+  /** i32 [tokens]: which of the rows x time states predicts each completion token. */
+  readonly at: HostTensor
+  /** i32 [tokens]: the completion tokens. */
+  readonly targets: HostTensor
+  /** i32 [tokens]: the row (within the micro-batch) of each. */
+  readonly rows: HostTensor
+  readonly tokens: number
+}
+
+/** Places that a sequence takes: all its tokens but the last. 0 where there is nothing to predict. */
+export const sequenceLength = ({ completion, prompt }: Sequence): number =>
+  completion.length === 0 ? 0 : prompt.length + completion.length - 1
+
+/** Packs some sequences. Throws a RangeError for a sequence without a prompt: its first token has no predecessor. */
+export const packSequences = (sequences: ReadonlyArray<Sequence>, pad: number): PackedSequences => {
+  const time = Math.max(...sequences.map(sequenceLength))
+  const tokens = sequences.reduce((n, { completion }) => n + completion.length, 0)
+  const ids = new Int32Array(sequences.length * time).fill(pad)
+  const at = new Int32Array(tokens)
+  const targets = new Int32Array(tokens)
+  const rows = new Int32Array(tokens)
+  let next = 0
+  sequences.forEach(({ completion, prompt }, row) => {
+    if (prompt.length === 0) throw new RangeError("a sequence needs a prompt of at least one token")
+    ids.set(prompt, row * time)
+    for (let i = 0; i < completion.length; i++) {
+      if (i < completion.length - 1) ids[row * time + prompt.length + i] = completion[i]!
+      at[next] = row * time + prompt.length + i - 1
+      targets[next] = completion[i]!
+      rows[next++] = row
+    }
+  })
+  return {
+    ids: i32([sequences.length, time], ids),
+    at: i32([tokens], at),
+    targets: i32([tokens], targets),
+    rows: i32([tokens], rows),
+    tokens
+  }
+}
+
+/** A tokenised text (or pair): ids and segments of equal length. */
+export interface TextRow {
+  readonly ids: ReadonlyArray<number>
+  readonly segments: ReadonlyArray<number>
+}
+
+/** The tensors of a micro-batch of texts, padded on the right: ids and segments i32 [rows, time], lengths i32 [rows]. */
+export const packTexts = (
+  texts: ReadonlyArray<TextRow>,
+  pad: number,
+  time = Math.max(1, ...texts.map(({ ids }) => ids.length))
+) => {
+  const ids = new Int32Array(texts.length * time).fill(pad)
+  const segments = new Int32Array(texts.length * time)
+  texts.forEach((text, row) => {
+    ids.set(text.ids, row * time)
+    segments.set(text.segments, row * time)
+  })
+  return {
+    ids: i32([texts.length, time], ids),
+    segments: i32([texts.length, time], segments),
+    lengths: i32(
+      [texts.length],
+      texts.map((text) => Math.max(1, text.ids.length))
+    )
+  }
+}
+
+/** A scalar f32 feed. */
+export const scalar = (value: number): HostTensor => f32([], [value])

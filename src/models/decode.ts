@@ -1,0 +1,124 @@
+/**
+ * The programs of cached generation. Every row has its own length in the cache: row r holds `lengths[r]` positions, and one
+ * step writes position `lengths[r]` and samples the token after it. What samples is in the graph; a step gives three
+ * numbers a row.
+ */
+import { cachedAttention } from "../tensor/composites/cachedAttention.ts"
+import { linear } from "../tensor/composites/linear.ts"
+import { greedy, sample } from "../tensor/composites/sample.ts"
+import { sizeOf, subtractDims } from "../tensor/Dim.ts"
+import { notEqual } from "../tensor/ops/elementwise.ts"
+import { gather } from "../tensor/ops/indexing.ts"
+import { iota, zeros } from "../tensor/ops/leaf.ts"
+import { expandDims, pad, reshape, transpose } from "../tensor/ops/shape.ts"
+import { type Program, program } from "../tensor/Program.ts"
+import { input, type Tensor } from "../tensor/Tensor.ts"
+import type { DecoderConfig } from "./config.ts"
+import { attendCausally, decoderParameters, headWeight, hidden } from "./decoder.ts"
+import { parameterInputs } from "./parameters.ts"
+
+/** Names of the cache tensors, [rows, keyValueHeads, places, headSize] each. */
+export const cacheNames = ({ layers }: DecoderConfig): ReadonlyArray<string> =>
+  Array.from({ length: layers }, (_, layer) => [`cache:k:${layer}`, `cache:v:${layer}`]).flat()
+
+const cacheInputs = (config: DecoderConfig, rows: string, places: string): ReadonlyMap<string, Tensor> =>
+  new Map(
+    cacheNames(config).map((name) => [name, input(name, "f32", [rows, config.keyValueHeads, places, config.headSize])])
+  )
+
+/**
+ * Runs prompts once and lays their keys and values out for several rows each. Inputs: ids i32 [prompts, time]; source i32
+ * [rows], the prompt of each row; places i32 [places], whose size is the cache's. Outputs: the cache. What padding wrote
+ * lies behind a row's length, where nothing looks.
+ */
+export const prefillProgram = (config: DecoderConfig): Program => {
+  const parameters = parameterInputs(decoderParameters(config))
+  const ids = input("ids", "i32", ["prompts", "time"])
+  const source = input("source", "i32", ["rows"])
+  const places = input("places", "i32", ["places"])
+  const outputs: Record<string, Tensor> = {}
+  const lay = (x: Tensor) =>
+    // [prompts, time, heads, d] -> [rows, heads, places, d]
+    pad(gather(transpose(x, [0, 2, 1, 3]), source), 2, 0, subtractDims("places", "time"))
+  hidden(config, parameters, ids, {
+    attend: (q, k, v, layer) => {
+      outputs[`cache:k:${layer}`] = lay(k)
+      outputs[`cache:v:${layer}`] = lay(v)
+      return attendCausally(q, k, v, layer)
+    }
+  })
+  return program(`prefill`, { inputs: [...parameters.all, ids, source, places], outputs })
+}
+
+/** How the next token is chosen: fixed parts of a decode program. */
+export interface Choice {
+  readonly greedy: boolean
+  readonly topK?: number
+  readonly topP?: number
+  readonly minP?: number
+  /** Whether each row may have one token that is forbidden at this step. */
+  readonly banned: boolean
+}
+
+/**
+ * One step. Inputs: token i32 [rows], lengths i32 [rows], the cache, and where they matter uniform f32 [rows], temperature
+ * f32 scalar, banned i32 [rows] (a token, or -1). Outputs: token i32, logprob (full softmax at the temperature; at 1 for
+ * greedy decoding), truncatedLogprob (the distribution sampled from), [rows] each, and the cache, in place.
+ */
+export const decodeProgram = (config: DecoderConfig, choice: Choice): Program => {
+  const parameters = parameterInputs(decoderParameters(config))
+  const token = input("token", "i32", ["rows"])
+  const lengths = input("lengths", "i32", ["rows"])
+  const cache = cacheInputs(config, "rows", "places")
+  const outputs: Record<string, Tensor> = {}
+  const states = hidden(config, parameters, expandDims(token, 1), {
+    positions: expandDims(lengths, 1),
+    attend: (q, k, v, layer) => {
+      const own = { k: cache.get(`cache:k:${layer}`)!, v: cache.get(`cache:v:${layer}`)! }
+      const next = cachedAttention(q, k, v, own, lengths)
+      outputs[`cache:k:${layer}`] = next.cache.k
+      outputs[`cache:v:${layer}`] = next.cache.v
+      return next.out
+    }
+  })
+  const logits = linear(reshape(states, ["rows", config.hiddenSize]), headWeight(config, parameters))
+  const mask = choice.banned
+    ? notEqual(iota([1, config.vocabularySize], 1), expandDims(input("banned", "i32", ["rows"]), 1))
+    : undefined
+  const { greedy: most, minP, topK, topP } = choice
+  const sampled = most
+    ? { ...greedy(logits, mask), truncatedLogprob: zeros(["rows"]) }
+    : sample(logits, input("uniform", "f32", ["rows"]), {
+        temperature: input("temperature", "f32", []),
+        topK,
+        topP,
+        minP,
+        mask
+      })
+  const donate = Object.fromEntries([...cache.keys()].map((name) => [name, name]))
+  return program("decode", {
+    outputs: { token: sampled.token, logprob: sampled.logprob, truncatedLogprob: sampled.truncatedLogprob, ...outputs },
+    donate
+  })
+}
+
+/**
+ * Moves rows of the cache. Inputs: the cache [rows, ...], keep i32 [kept], and with `grow` added i32 [added], whose size is
+ * the number of new places. Outputs: the cache of the kept rows, under the same names.
+ */
+export const moveProgram = (config: DecoderConfig, grow: boolean): Program => {
+  const keep = input("keep", "i32", ["kept"])
+  const added = input("added", "i32", ["added"])
+  const cache = cacheInputs(config, "rows", "places")
+  const outputs = Object.fromEntries(
+    [...cache].map(([name, x]) => {
+      const kept = gather(x, keep)
+      return [name, grow ? pad(kept, 2, 0, "added") : kept]
+    })
+  )
+  return program(grow ? "grow" : "retire", { inputs: [...cache.values(), keep, ...(grow ? [added] : [])], outputs })
+}
+
+/** Bytes of cache that one position of one row takes. */
+export const cacheBytesPerToken = (config: DecoderConfig): number =>
+  Number(sizeOf([config.layers, 2, config.keyValueHeads, config.headSize])) * 4

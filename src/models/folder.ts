@@ -1,0 +1,46 @@
+/** Writes a model folder as transformers reads it: config, tokenizer, weights. */
+import { Effect } from "effect"
+import { FileSystem } from "effect/FileSystem"
+import type { Device } from "../device/Device.ts"
+import type { DeviceError } from "../device/DeviceError.ts"
+import { FileProblem, fail, type ModelError } from "./ModelError.ts"
+import { type ParameterSpec, type Weights, write } from "./parameters.ts"
+
+const dtypeNames = { F32: "float32", BF16: "bfloat16", F16: "float16" } as const
+
+/** A `config.json` that says how the weights beside it are stored; nothing else of it changes. */
+const withDtype = (config: string, dtype: keyof typeof dtypeNames): string => {
+  const json: Record<string, unknown> = JSON.parse(config)
+  const field = "dtype" in json ? "dtype" : "torch_dtype"
+  return json[field] === dtypeNames[dtype]
+    ? config
+    : `${JSON.stringify({ ...json, [field]: dtypeNames[dtype] }, null, 2)}\n`
+}
+
+/**
+ * Writes text files (by name; `config.json` is one of them) and `model.safetensors` into a folder that exists. Equal files
+ * and weights give equal bytes.
+ */
+export const saveFolder = Effect.fn("saveFolder")(function* (
+  folder: string,
+  table: ReadonlyArray<ParameterSpec>,
+  weights: Weights,
+  files: Readonly<Record<string, string>>,
+  dtype: keyof typeof dtypeNames
+): Effect.fn.Return<void, ModelError | DeviceError, Device | FileSystem> {
+  const fs = yield* FileSystem
+  for (const [name, text] of Object.entries(files)) {
+    const file = `${folder}/${name}`
+    if (name.includes("/")) {
+      yield* fs
+        .makeDirectory(file.slice(0, file.lastIndexOf("/")), { recursive: true })
+        .pipe(
+          Effect.mapError((error) => fail(new FileProblem({ file, detail: `cannot be written (${error.message})` })))
+        )
+    }
+    yield* fs
+      .writeFileString(file, name === "config.json" ? withDtype(text, dtype) : text)
+      .pipe(Effect.mapError((error) => fail(new FileProblem({ file, detail: `cannot be written (${error.message})` }))))
+  }
+  yield* write(`${folder}/model.safetensors`, table, weights, dtype)
+})

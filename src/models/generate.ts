@@ -1,0 +1,412 @@
+/**
+ * Cached generation on the device. Prompts are run once each, whatever the number of samples; rows that are finished leave
+ * the batch; the random number of a token is named by (seed, purpose, prompt, sample, position), so that neither batching nor
+ * order changes what is drawn.
+ *
+ * Weights: a model of at most `constantWeights` bytes, or one that is not being trained, decodes with its weights as
+ * constants of the loaded program, which the runtime rearranges for speed; the program is loaded anew when the weights change
+ * (`forget`). Above that the weights are fed.
+ */
+import { Effect, Exit, Scope } from "effect"
+import { Device, type DeviceTensor, type Feeds, type Loaded } from "../device/Device.ts"
+import type { DeviceError } from "../device/DeviceError.ts"
+import { f32, type HostTensor, i32 } from "../device/HostTensor.ts"
+import { type Stream, stream, uniformAt } from "../device/random.ts"
+import type { Program } from "../tensor/Program.ts"
+import { scalar } from "./batching.ts"
+import type { DecoderConfig } from "./config.ts"
+import { type Choice, cacheBytesPerToken, cacheNames, decodeProgram, moveProgram, prefillProgram } from "./decode.ts"
+import { BadRequest, fail, type ModelError, NonFinite, TextTooLong } from "./ModelError.ts"
+import type { Weights } from "./parameters.ts"
+import type { Tokenizer } from "./tokenizer.ts"
+
+export interface Sampling {
+  /** Names the random stream, with `purpose`, the prompt's id, the sample's number and the token's position. */
+  readonly seed: number
+  readonly purpose: string
+  /** Most tokens of an answer, the end token included. */
+  readonly maxNewTokens: number
+  /** Answers per prompt; default 1. */
+  readonly samples?: number
+  /** Default 1; 0 takes the most probable token. */
+  readonly temperature?: number
+  /** Keep the k most probable tokens. */
+  readonly topK?: number
+  /** Keep the smallest set of tokens with this share of the probability. */
+  readonly topP?: number
+  /** Keep tokens with at least this share of the best one's probability. */
+  readonly minP?: number
+  /** Texts that end an answer; they are left out of its text. */
+  readonly stopSequences?: ReadonlyArray<string>
+  /** The token `closing` is forbidden until `newline` was written `count` times. Both must be single tokens. */
+  readonly minLines?: { readonly count: number; readonly closing: string; readonly newline?: string }
+  /** Most rows decoded at once; default 256. */
+  readonly maxRows?: number
+  /** Memory for keys and values; default 1 GiB. */
+  readonly cacheBytes?: number
+}
+
+/** A prompt as token ids. */
+export interface GenerationRequest {
+  /** Names the prompt in random streams: equal ids draw equal numbers. */
+  readonly promptId: string
+  readonly prompt: ReadonlyArray<number>
+}
+
+export interface Completion {
+  readonly promptId: string
+  /** 0, 1, ... within the prompt. */
+  readonly sample: number
+  readonly prompt: ReadonlyArray<number>
+  /** The tokens written, the end token included. */
+  readonly ids: ReadonlyArray<number>
+  /** Without special tokens and without the stop sequence that ended it. */
+  readonly text: string
+  /** Of each token under the full softmax at the temperature (at 1 for temperature 0). */
+  readonly logprobs: Float32Array
+  /** Of each token under the distribution it was drawn from. */
+  readonly truncatedLogprobs: Float32Array
+  /** `stop`: an end token or a stop sequence; `length`: `maxNewTokens` was reached. */
+  readonly finish: "stop" | "length"
+}
+
+/** What generation did, besides its answers. */
+export interface GenerationStats {
+  /** Rows x steps that were computed. */
+  readonly rowSteps: number
+  /** Tokens that were written. */
+  readonly tokens: number
+}
+
+export interface Generated {
+  /** In the order of the requests, samples of a prompt together. */
+  readonly completions: ReadonlyArray<Completion>
+  readonly stats: GenerationStats
+}
+
+export interface Sampler {
+  readonly generate: (
+    requests: ReadonlyArray<GenerationRequest>,
+    sampling: Sampling
+  ) => Effect.Effect<Generated, ModelError | DeviceError>
+  /** Gives up programs that hold the weights as constants: before the weights change. */
+  readonly forget: Effect.Effect<void>
+}
+
+export interface SamplerOptions {
+  /** Largest model, in bytes of weights, that decodes with constants; default 4 GiB. 0: always feed the weights. */
+  readonly constantWeights?: number
+}
+
+/** A row that is being written. */
+interface Row {
+  readonly request: number
+  readonly sample: number
+  readonly stream: Stream
+  readonly ids: Array<number>
+  readonly logprobs: Array<number>
+  readonly truncated: Array<number>
+  lines: number
+  finish: "stop" | "length" | undefined
+  text: string | undefined
+}
+
+/** Rows move together once this share of the batch is finished. */
+const retireShare = 0.25
+/** Places by which a cache grows beyond the prompts. */
+const growth = 128
+
+/** A sampler over a policy's weights; its programs live as long as the scope. */
+export const makeSampler = Effect.fn("Sampler.make")(function* (
+  config: DecoderConfig,
+  tokenizer: Tokenizer,
+  stopIds: ReadonlyArray<number>,
+  weights: Weights,
+  { constantWeights = 4 * 2 ** 30 }: SamplerOptions = {}
+): Effect.fn.Return<Sampler, never, Device | Scope.Scope> {
+  const device = yield* Device
+  const scope = yield* Scope.Scope
+  const parameters = Object.fromEntries(weights)
+  const weightBytes = [...weights.values()].reduce((n, { byteLength }) => n + byteLength, 0)
+  const asConstants = weightBytes <= constantWeights
+  const names = cacheNames(config)
+  const stops = new Set(stopIds)
+
+  // Programs by what they do; those with constants are dropped when the weights change.
+  const kept = new Map<
+    string,
+    { readonly loaded: Loaded; readonly scope: Scope.Closeable; readonly constants: boolean }
+  >()
+  const need = Effect.fnUntraced(function* (key: string, constants: boolean, make: () => Program) {
+    const known = kept.get(key)
+    if (known !== undefined) return known.loaded
+    const own = yield* Scope.fork(scope)
+    const loaded = yield* device
+      .load(programOf(key, make), constants ? { constants: parameters } : {})
+      .pipe(Scope.provide(own))
+    kept.set(key, { loaded, scope: own, constants })
+    return loaded
+  })
+  const programs = new Map<string, Program>()
+  const programOf = (key: string, make: () => Program) => {
+    const known = programs.get(key) ?? make()
+    programs.set(key, known)
+    return known
+  }
+  const forget = Effect.suspend(() => {
+    const gone = [...kept].filter(([, { constants }]) => constants)
+    for (const [key] of gone) kept.delete(key)
+    return Effect.forEach(gone, ([, own]) => Scope.close(own.scope, Exit.void), { discard: true })
+  })
+
+  const allocate = (rows: number, places: number, own: Scope.Scope) =>
+    Effect.gen(function* () {
+      const shape = [rows, config.keyValueHeads, places, config.headSize]
+      const cache: Record<string, DeviceTensor> = {}
+      for (const name of names) cache[name] = yield* device.tensor({ name, dtype: "f32", shape }, "zeros")
+      return cache
+    }).pipe(Scope.provide(own))
+
+  /** Generates the rows of some requests together. */
+  const wave = Effect.fnUntraced(function* (
+    requests: ReadonlyArray<GenerationRequest>,
+    group: ReadonlyArray<{ readonly request: number; readonly samples: ReadonlyArray<number> }>,
+    sampling: Sampling,
+    rules: Rules
+  ) {
+    const { maxNewTokens, purpose, seed, temperature = 1 } = sampling
+    const prompts = group.map(({ request }) => requests[request]!.prompt)
+    let rows: Array<Row & { readonly prompt: number }> = group.flatMap(({ request, samples }, prompt) =>
+      samples.map((sample) => ({
+        request,
+        prompt,
+        sample,
+        stream: stream(seed, purpose, requests[request]!.promptId, sample),
+        ids: [],
+        logprobs: [],
+        truncated: [],
+        lines: 0,
+        finish: undefined,
+        text: undefined
+      }))
+    )
+    const all = rows
+    const decode = yield* need(`decode ${JSON.stringify(rules.choice)}`, asConstants, () =>
+      decodeProgram(config, rules.choice)
+    )
+
+    const time = Math.max(...prompts.map((prompt) => prompt.length)) - 1
+    const most = time + maxNewTokens
+    let places = Math.min(most, time + growth)
+    const waveScope = yield* Scope.Scope
+    let cacheScope = yield* Scope.fork(waveScope)
+    let cache = yield* allocate(rows.length, places, cacheScope)
+    if (time > 0) {
+      const prefill = yield* need("prefill", false, () => prefillProgram(config))
+      const ids = new Int32Array(prompts.length * time).fill(tokenizer.special.pad)
+      prompts.forEach((prompt, i) => {
+        ids.set(prompt.slice(0, -1), i * time)
+      })
+      yield* device.run(
+        prefill,
+        {
+          ...parameters,
+          ids: i32([prompts.length, time], ids),
+          source: i32(
+            [rows.length],
+            rows.map(({ prompt }) => prompt)
+          ),
+          places: i32([places], new Int32Array(places))
+        },
+        cache
+      )
+    }
+
+    let rowSteps = 0
+    for (let step = 0; step < maxNewTokens; step++) {
+      const alive = rows.flatMap((row, i) => (row.finish === undefined ? [i] : []))
+      if (alive.length === 0) break
+      const full = time + step >= places
+      if (full || alive.length <= rows.length * (1 - retireShare)) {
+        const added = full ? Math.min(most - places, growth) : 0
+        const move = yield* need(full ? "grow" : "retire", false, () => moveProgram(config, full))
+        const nextScope = yield* Scope.fork(waveScope)
+        const next = yield* allocate(alive.length, places + added, nextScope)
+        const keep = i32([alive.length], alive)
+        yield* device.run(
+          move,
+          { ...cache, keep, ...(full ? { added: i32([added], new Int32Array(added)) } : {}) },
+          next
+        )
+        yield* Scope.close(cacheScope, Exit.void)
+        rows = alive.map((i) => rows[i]!)
+        places += added
+        cache = next
+        cacheScope = nextScope
+      }
+      const n = rows.length
+      const token = new Int32Array(n)
+      const lengths = new Int32Array(n)
+      const uniform = new Float32Array(n)
+      const banned = new Int32Array(n).fill(-1)
+      rows.forEach((row, i) => {
+        const prompt = prompts[row.prompt]!
+        token[i] = row.ids.at(-1) ?? prompt.at(-1)!
+        lengths[i] = prompt.length - 1 + row.ids.length - (row.finish === undefined ? 0 : 1)
+        uniform[i] = uniformAt(row.stream, row.ids.length)
+        if (rules.lines !== undefined && row.lines < rules.lines.count) banned[i] = rules.lines.closing
+      })
+      const feeds: Record<string, HostTensor | DeviceTensor> = {
+        ...cache,
+        token: i32([n], token),
+        lengths: i32([n], lengths)
+      }
+      if (!asConstants) Object.assign(feeds, parameters)
+      if (!rules.choice.greedy) Object.assign(feeds, { uniform: f32([n], uniform), temperature: scalar(temperature) })
+      if (rules.choice.banned) feeds["banned"] = i32([n], banned)
+      const outputs = yield* device.run(decode, feeds satisfies Feeds, cache)
+      rowSteps += n
+      const [tokens, logprobs, truncated] = [
+        outputs["token"]!.data,
+        outputs["logprob"]!.data,
+        outputs["truncatedLogprob"]!.data
+      ]
+      for (let i = 0; i < n; i++) {
+        const row = rows[i]!
+        if (row.finish !== undefined) continue
+        const id = Number(tokens[i])
+        const logprob = Number(logprobs[i])
+        if (!Number.isFinite(logprob)) {
+          return yield* fail(
+            new NonFinite({ what: "the log-probability of a sampled token", value: String(logprob), step })
+          )
+        }
+        row.ids.push(id)
+        row.logprobs.push(logprob)
+        row.truncated.push(Number(truncated[i]))
+        if (id === rules.lines?.newline) row.lines++
+        finishRow(row, rules, sampling)
+      }
+    }
+    return { rows: all, rowSteps }
+  }, Effect.scoped)
+
+  /** Marks a row that has just written a token as finished where it is. */
+  const finishRow = (row: Row, { stopSequences }: Rules, { maxNewTokens }: Sampling) => {
+    if (stops.has(row.ids.at(-1)!)) row.finish = "stop"
+    else if (stopSequences.length > 0) {
+      // a stop text lies within the last tokens: each writes at least one character of it
+      const window = Math.max(...stopSequences.map((text) => text.length)) + 8
+      const tail = tokenizer.decode(row.ids.slice(-window), { special: true })
+      if (stopSequences.some((text) => tail.includes(text))) {
+        const whole = tokenizer.decode(row.ids)
+        const at = stopSequences.map((text) => whole.indexOf(text)).filter((index) => index >= 0)
+        row.finish = "stop"
+        row.text = whole.slice(0, Math.min(whole.length, ...at))
+      }
+    }
+    if (row.finish === undefined && row.ids.length >= maxNewTokens) row.finish = "length"
+  }
+
+  const generate: Sampler["generate"] = Effect.fn("Sampler.generate")(function* (requests, sampling) {
+    const rules = yield* rulesOf(sampling, tokenizer)
+    const { cacheBytes = 2 ** 30, maxNewTokens, maxRows = 256, samples = 1 } = sampling
+    for (const { prompt } of requests) {
+      if (prompt.length === 0) return yield* fail(new BadRequest({ detail: "a prompt has no tokens" }))
+      if (prompt.length + maxNewTokens > config.maxPositions) {
+        const text = tokenizer.decode(prompt, { special: true })
+        return yield* fail(new TextTooLong({ text, tokens: prompt.length + maxNewTokens, limit: config.maxPositions }))
+      }
+    }
+    // prompts of like length together; a wave takes whole groups unless one alone is too large
+    const order = requests
+      .map((_, i) => i)
+      .sort((a, b) => requests[b]!.prompt.length - requests[a]!.prompt.length || a - b)
+    const waves: Array<Array<{ request: number; samples: Array<number> }>> = []
+    let free = 0
+    for (const request of order) {
+      const length = requests[request]!.prompt.length + maxNewTokens
+      const cap = Math.max(1, Math.min(maxRows, Math.floor(cacheBytes / (cacheBytesPerToken(config) * length))))
+      let next = 0
+      while (next < samples) {
+        if (waves.length === 0 || free < Math.min(samples - next, cap)) {
+          waves.push([])
+          free = cap
+        }
+        const take = Math.min(free, samples - next)
+        waves.at(-1)!.push({ request, samples: Array.from({ length: take }, (_, i) => next + i) })
+        next += take
+        free -= take
+      }
+    }
+    const found = new Map<number, Completion>()
+    let rowSteps = 0
+    let tokens = 0
+    for (const group of waves) {
+      const done = yield* wave(requests, group, sampling, rules)
+      rowSteps += done.rowSteps
+      for (const row of done.rows) {
+        const { prompt, promptId } = requests[row.request]!
+        tokens += row.ids.length
+        found.set(row.request * samples + row.sample, {
+          promptId,
+          sample: row.sample,
+          prompt,
+          ids: row.ids,
+          text: row.text ?? tokenizer.decode(row.ids),
+          logprobs: Float32Array.from(row.logprobs),
+          truncatedLogprobs: Float32Array.from(row.truncated),
+          finish: row.finish ?? "length"
+        })
+      }
+    }
+    return {
+      completions: Array.from({ length: requests.length * samples }, (_, i) => found.get(i)!),
+      stats: { rowSteps, tokens }
+    }
+  })
+
+  return { generate, forget }
+})
+
+/** Sampling options, checked and in token ids. */
+interface Rules {
+  readonly choice: Choice
+  readonly lines: { readonly count: number; readonly closing: number; readonly newline: number } | undefined
+  readonly stopSequences: ReadonlyArray<string>
+}
+
+const rulesOf = Effect.fnUntraced(function* (sampling: Sampling, tokenizer: Tokenizer) {
+  const { maxNewTokens, minLines, minP, samples = 1, stopSequences = [], temperature = 1, topK, topP } = sampling
+  const wrong = (detail: string) => Effect.fail(fail(new BadRequest({ detail: `sampling: ${detail}` })))
+  const whole = (value: number) => Number.isInteger(value) && value >= 1
+  if (!whole(maxNewTokens)) return yield* wrong(`maxNewTokens must be an integer >= 1, not ${maxNewTokens}`)
+  if (!whole(samples)) return yield* wrong(`samples must be an integer >= 1, not ${samples}`)
+  if (!(temperature >= 0 && Number.isFinite(temperature))) return yield* wrong(`temperature ${temperature} is not >= 0`)
+  if (topK !== undefined && !whole(topK)) return yield* wrong(`topK must be an integer >= 1, not ${topK}`)
+  if (topP !== undefined && !(topP > 0 && topP <= 1)) return yield* wrong(`topP must lie in (0, 1], not ${topP}`)
+  if (minP !== undefined && !(minP >= 0 && minP <= 1)) return yield* wrong(`minP must lie in [0, 1], not ${minP}`)
+  if (stopSequences.includes("")) return yield* wrong("a stop sequence is empty")
+  let lines: Rules["lines"]
+  if (minLines !== undefined && minLines.count > 0) {
+    const tokenOf = (text: string) => {
+      const ids = tokenizer.encode(text)
+      return ids.length === 1
+        ? Effect.succeed(ids[0]!)
+        : wrong(`minLines needs ${JSON.stringify(text)} to be one token; this tokenizer makes it ${ids.length}`)
+    }
+    lines = {
+      count: minLines.count,
+      closing: yield* tokenOf(minLines.closing),
+      newline: yield* tokenOf(minLines.newline ?? "\n")
+    }
+  }
+  const choice: Choice = {
+    greedy: temperature === 0,
+    ...(topK === undefined ? {} : { topK }),
+    ...(topP === undefined ? {} : { topP }),
+    ...(minP === undefined ? {} : { minP }),
+    banned: lines !== undefined
+  }
+  return { choice, lines, stopSequences } satisfies Rules
+})

@@ -1,0 +1,75 @@
+/**
+ * Log-probabilities of completion tokens as graphs: what a policy is scored and trained by. The states that predict a
+ * completion token are gathered before the head, so the head never runs on prompt or padding, and `linearLogprobs` never
+ * holds a whole [tokens, vocabulary].
+ */
+
+import type { Loss, TokenObjective } from "../objectives/Objective.ts"
+import { linearLogprobs } from "../tensor/composites/linearLogprobs.ts"
+import { rematerialise } from "../tensor/composites/rematerialise.ts"
+import { namedDim } from "../tensor/Dim.ts"
+import { gather } from "../tensor/ops/indexing.ts"
+import { asRows } from "../tensor/ops/shape.ts"
+import { type Program, program } from "../tensor/Program.ts"
+import { input } from "../tensor/Tensor.ts"
+import type { DecoderConfig } from "./config.ts"
+import { decoderParameters, type HiddenOptions, headWeight, hidden } from "./decoder.ts"
+import { type ParameterInputs, parameterInputs } from "./parameters.ts"
+
+/** Tokens whose logits exist at once: about 64 MiB of them. */
+export const headChunk = ({ vocabularySize }: DecoderConfig): number =>
+  Math.max(128, Math.min(2048, Math.floor(2 ** 24 / vocabularySize)))
+
+/** Places of a micro-batch whose activations take about 1 GiB: what a layer keeps for its derivative, times the layers. */
+export const placesPerMicroBatch = (config: DecoderConfig, rematerialised = false): number => {
+  const { hiddenSize, intermediateSize, layers } = config
+  const layer = 12 * hiddenSize + 4 * intermediateSize
+  const floats = rematerialised ? layers * 2 * hiddenSize + layer : layers * layer
+  return Math.max(256, Math.min(65_536, Math.floor(2 ** 30 / (4 * floats))))
+}
+
+/**
+ * Scores of the tokens `targets` i32 [tokens], each predicted from state `at` i32 [tokens] of ids i32 [rows, time] (flat),
+ * at the scalar `temperature`: log-probabilities and entropies [tokens].
+ */
+const tokenScores = (config: DecoderConfig, parameters: ParameterInputs, options: HiddenOptions = {}) => {
+  const states = hidden(config, parameters, input("ids", "i32", ["rows", "time"]), options)
+  const predicting = gather(asRows(states), input("at", "i32", ["tokens"]))
+  return linearLogprobs(predicting, headWeight(config, parameters), input("targets", "i32", ["tokens"]), {
+    chunk: headChunk(config),
+    temperature: input("temperature", "f32", [])
+  })
+}
+
+/** The program that scores completions: outputs `logprobs`, `entropies` [tokens]. */
+export const scoreProgram = (config: DecoderConfig): Program => {
+  const { entropy, logprob } = tokenScores(config, parameterInputs(decoderParameters(config)))
+  return program("score", { outputs: { logprobs: logprob, entropies: entropy } })
+}
+
+/** An objective's loss over a policy's parameters. */
+export const policyLoss = (
+  config: DecoderConfig,
+  parameters: ParameterInputs,
+  objective: TokenObjective,
+  recompute: boolean
+): Loss => {
+  const options: HiddenOptions = recompute ? { wrap: (layer, x) => rematerialise([x], (y) => [layer(y!)])[0]! } : {}
+  const { entropy, logprob } = tokenScores(config, parameters, options)
+  const shapes = { token: ["tokens"], row: ["rows"], batch: [] }
+  const inputs = Object.entries(objective.inputs).map(
+    ([name, { dtype, per }]) => [name, input(`batch:${name}`, dtype, shapes[per])] as const
+  )
+  return objective.build(
+    {
+      logprobs: logprob,
+      entropies: entropy,
+      mask: input("mask", "f32", ["tokens"]),
+      rows: input("rows", "i32", ["tokens"]),
+      rowCount: namedDim("rows"),
+      totalTokens: input("totalTokens", "f32", []),
+      totalRows: input("totalRows", "f32", [])
+    },
+    Object.fromEntries(inputs)
+  )
+}
