@@ -1,8 +1,11 @@
 /** What the language refuses, what derivatives leave out, what programs hold and how they print. */
 import { describe, expect, test } from "vitest"
-import { swiglu } from "../../src/tensor/composites/activation.ts"
+import { gelu, swiglu } from "../../src/tensor/composites/activation.ts"
+import { attention } from "../../src/tensor/composites/attention.ts"
 import { linear } from "../../src/tensor/composites/linear.ts"
 import { linearLogprobs } from "../../src/tensor/composites/linearLogprobs.ts"
+import { layerNorm, rmsNorm } from "../../src/tensor/composites/norm.ts"
+import { rotary, rotaryFrequencies, rotaryTables } from "../../src/tensor/composites/rotary.ts"
 import { logSoftmax } from "../../src/tensor/composites/softmax.ts"
 import { multiplyDims } from "../../src/tensor/Dim.ts"
 import { gradient } from "../../src/tensor/gradient.ts"
@@ -13,7 +16,7 @@ import { add, cast, exp, mul, neg, not, select, sub, tanh } from "../../src/tens
 import { gather, segmentSum, takeAlong } from "../../src/tensor/ops/indexing.ts"
 import { constant, iota } from "../../src/tensor/ops/leaf.ts"
 import { reduceMax, reduceMean, reduceSum, topK } from "../../src/tensor/ops/reduce.ts"
-import { concat, reshape, slice, transpose } from "../../src/tensor/ops/shape.ts"
+import { asRows, concat, flatten, reshape, slice, transpose } from "../../src/tensor/ops/shape.ts"
 import { countOps, expand, program, specialise } from "../../src/tensor/Program.ts"
 import { print } from "../../src/tensor/print.ts"
 import type { Tensor } from "../../src/tensor/Tensor.ts"
@@ -172,15 +175,14 @@ describe("program", () => {
         %9: f32[] = fill() {value=1}
         %10: f32[] = div(%9, %7)
         %11: f32[1, 1] = reshape(%10)
-        %12: f32[batch, 2] = broadcast(%11)
-        %13: f32[batch, 2] = mul(%12, %4)
-        %14: f32[batch, 2] = mul(%12, %4)
-        %15: f32[batch, 2] = add(%13, %14)
-        %16: f32[2, 4] = dot(%15, %0) {transposeLeft=true, accumulate=f32}
-        %17: f32[] = constant() {values=[0.1]}
-        %18: f32[2, 4] = mul(%16, %17)
-        %19: f32[2, 4] = sub(%1, %18)
-        return loss=%8[], weight=%19[2, 4]
+        %12: f32[] = constant() {values=[2]}
+        %13: f32[batch, 2] = mul(%4, %12)
+        %14: f32[batch, 2] = mul(%11, %13)
+        %15: f32[2, 4] = dot(%14, %0) {transposeLeft=true, accumulate=f32}
+        %16: f32[] = constant() {values=[0.1]}
+        %17: f32[2, 4] = mul(%15, %16)
+        %18: f32[2, 4] = sub(%1, %17)
+        return loss=%8[], weight=%18[2, 4]
         donate weight<-weight
       }
       "
@@ -287,4 +289,53 @@ test("a mis-shaped loop body is refused", () => {
   if (op.kind !== "loop") throw new Error("no loop")
   expect(() => apply(op, [y])).toThrow("f32[time, 3] and f32[batch, 3]")
   expect(() => apply(op, [])).toThrow(RangeError)
+})
+
+describe("16-bit computation", () => {
+  const build = (dtype: "f32" | "bf16") => {
+    const low = (t: Tensor) => cast(t, dtype)
+    const [h, w, norm] = [input("h", "f32", ["batch", 3, 4]), input("w", "f32", [4, 4]), input("norm", "f32", [4])]
+    const a = rmsNorm(low(h), low(norm))
+    const heads = reshape(linear(a, low(w)), ["batch", 3, 2, 2])
+    const turned = rotary(heads, rotaryTables(iota([3]), rotaryFrequencies(2), dtype))
+    const { out } = attention(turned, turned, heads, { causal: true })
+    const wide = layerNorm(swiglu(reshape(out, ["batch", 3, 4]), a), low(norm), low(norm))
+    const { logprob, entropy } = linearLogprobs(asRows(gelu(wide)), low(w), flatten(input("t", "i32", ["batch", 3])))
+    const loss = reduceMean(add(logprob, entropy))
+    const derivatives = gradient(loss, [h, w, norm])
+    return program("mixed", { outputs: { loss, ...Object.fromEntries(derivatives.map((d, i) => [`d${i}`, d])) } })
+  }
+  const wave = (...shape: number[]) => ({
+    shape,
+    data: Float64Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) => Math.sin(1 + 1.3 * i))
+  })
+  const feeds = { h: wave(2, 3, 4), w: wave(4, 4), norm: wave(4), t: { shape: [2, 3], data: [0, 1, 2, 3, 0, 1] } }
+
+  test("sums, scores and losses stay in float32, and nothing else changes", () => {
+    const [full, low] = [build("f32"), build("bf16")]
+    expect(low.outputs.get("loss")!.dtype).toBe("f32")
+    expect([...low.outputs.values()].every(({ dtype }) => dtype === "f32")).toBe(true)
+    const dots = expand(low).nodes.filter(({ op }) => op.kind === "dot")
+    expect(dots.every(({ op }) => op.kind === "dot" && op.accumulate === "f32")).toBe(true)
+    expect(dots.every(({ inputs }) => inputs.every(({ dtype }) => dtype === "bf16"))).toBe(true)
+    const [expected, actual] = [interpret(full, feeds).outputs, interpret(low, feeds).outputs]
+    for (const [name, { data }] of Object.entries(expected))
+      data.forEach((v, i) => {
+        expect(actual[name]!.data[i], name).toBeCloseTo(v, 10)
+      })
+  })
+})
+
+test("a derivative that was broadcast is not written out where the next operation broadcasts it", () => {
+  const [dx] = gradient(reduceSum(mul(x, x)), [x])
+  expect(countOps(program("p", { outputs: { dx: dx! } }).nodes)).toEqual({
+    input: 1,
+    fill: 1,
+    reshape: 1,
+    constant: 1,
+    mul: 2
+  })
+  // where it alone gives the shape it has to be
+  const [dy] = gradient(reduceSum(x), [x])
+  expect(dy!.shape).toEqual(x.shape)
 })

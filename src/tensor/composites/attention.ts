@@ -85,13 +85,14 @@ export const attentionOp: Composite<AttentionAttributes> = {
     const e = exp(sub(scores, top))
     const sum = reduceSum(e, -1, keepDims)
     const logSumExp = reshape(add(top, log(sum)), scores.shape.slice(0, -1))
-    const weigh = (weights: Tensor) => dot(asGroups(weights, kvHeads, v.dtype), swapHeads(v))
+    const weigh = (weights: Tensor, dtype: Tensor["dtype"]) =>
+      dot(asGroups(weights, kvHeads, v.dtype), swapHeads(v), { dtype })
     if (saved === "probabilities") {
       const probabilities = softmax(scores)
-      return [ungrouped(weigh(probabilities), time!, heads!), logSumExp, probabilities]
+      return [ungrouped(weigh(probabilities, v.dtype), time!, heads!), logSumExp, probabilities]
     }
-    const sums = asGroups(sum, kvHeads, v.dtype)
-    return [ungrouped(div(weigh(e), sums), time!, heads!), logSumExp]
+    const mean = div(weigh(e, sum.dtype), asGroups(sum, kvHeads, sum.dtype))
+    return [ungrouped(cast(mean, v.dtype), time!, heads!), logSumExp]
   },
   vjp: ({ inputs, outputs, cotangents: [dOut, dLogSumExp], needs }, attributes) => {
     const [q, k, v, mask] = [inputs[0]!, inputs[1]!, inputs[2]!, inputs[3]]

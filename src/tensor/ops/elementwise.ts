@@ -2,7 +2,8 @@
  * Elementwise operations. Binary operands have one dtype and broadcast as in numpy; a plain number takes the dtype of
  * the other operand. At a tie, `max` and `min` give the derivative to the first operand.
  */
-import { broadcastShapes } from "../Dim.ts"
+import type { Shape } from "../Dim.ts"
+import { broadcastShapes, equalShapes } from "../Dim.ts"
 import { erf as erfOf } from "../erf.ts"
 import { mapArrays } from "../NdArray.ts"
 import type { Rows } from "../ops.ts"
@@ -49,10 +50,26 @@ const operands = (what: string, a: Operand, b: Operand): [Tensor, Tensor] => {
   return [a, typeof b === "number" ? constant(b, a.dtype) : b]
 }
 
+/**
+ * Operands that were broadcast before are taken as they were, if the operation broadcasts them just as far: the
+ * derivative of a sum meets its next product without being written out.
+ */
+const thin = (inputs: readonly Tensor[]): readonly Tensor[] => {
+  const shapeOf = (list: readonly Tensor[]) =>
+    list.reduce<Shape | undefined>((sum, { shape }) => sum && broadcastShapes(sum, shape), [])
+  const full = shapeOf(inputs)
+  return inputs.reduce<readonly Tensor[]>((list, x, i) => {
+    if (x.node.op.kind !== "broadcast" || full === undefined) return list
+    const thinner = list.with(i, x.node.inputs[0]!)
+    const shape = shapeOf(thinner)
+    return shape !== undefined && equalShapes(shape, full) ? thinner : list
+  }, inputs)
+}
+
 const binary =
   (fn: Binary) =>
   (a: Operand, b: Operand): Tensor =>
-    apply1({ kind: "binary", fn }, ...operands(fn, a, b))
+    apply1({ kind: "binary", fn }, ...thin(operands(fn, a, b)))
 
 export const add = binary("add")
 export const sub = binary("sub")
@@ -71,7 +88,7 @@ export const xor = binary("xor")
 const compare =
   (fn: Comparison) =>
   (a: Operand, b: Operand): Tensor =>
-    apply1({ kind: "compare", fn }, ...operands(fn, a, b))
+    apply1({ kind: "compare", fn }, ...thin(operands(fn, a, b)))
 
 export const equal = compare("equal")
 export const notEqual = compare("notEqual")
@@ -82,7 +99,7 @@ export const greaterEqual = compare("greaterEqual")
 
 /** `condition ? a : b`, elementwise with broadcasting. */
 export const select = (condition: Tensor, a: Operand, b: Operand): Tensor =>
-  apply1({ kind: "select" }, condition, ...operands("select", a, b))
+  apply1({ kind: "select" }, ...thin([condition, ...operands("select", a, b)]))
 
 /** The tensor in another dtype; itself where it has it. */
 export const cast = (x: Tensor, dtype: Dtype): Tensor => (x.dtype === dtype ? x : apply1({ kind: "cast", dtype }, x))
@@ -231,6 +248,7 @@ export const elementwiseRows: Rows<"unary" | "binary" | "compare" | "select" | "
       const [a, b] = [inputs[0]!, inputs[1]!]
       const rule = binaryRows[fn].vjp
       if (rule === undefined) return []
+      if (fn === "mul" && a === b) return [mul(cotangents[0]!, mul(a, 2)), undefined]
       const by = (side: "left" | "right", x: Tensor) => sumTo(rule[side](cotangents[0]!, a, b, outputs[0]!), x.shape)
       return [needs[0] ? by("left", a) : undefined, needs[1] ? by("right", b) : undefined]
     },
