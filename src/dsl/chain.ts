@@ -17,8 +17,10 @@ import { parseYaml } from "./yaml.ts"
 export interface ArmSpec {
   readonly place: Place
   readonly pipeline: Entry | undefined
-  /** Lowest first. */
-  readonly params: ReadonlyArray<Located>
+  /** Its own `params`, one for each file that has some, lowest first. */
+  readonly own: ReadonlyArray<Located>
+  /** Every layer it is under, files' shared `params` and its own in turn: what stands in a nearer file wins. */
+  readonly layers: ReadonlyArray<Located>
 }
 
 /** The files as one experiment, nothing resolved yet. */
@@ -30,7 +32,7 @@ export interface Chain {
   /** The absolute folder of a file as places name it. */
   readonly folderOf: (shown: string) => string
   readonly pipeline: Entry | undefined
-  /** Lowest first, expanded. */
+  /** The files' shared `params`, lowest first, expanded. */
   readonly params: ReadonlyArray<Located>
   readonly arms: ReadonlyMap<string, ArmSpec>
   readonly sweep: LocatedMap | undefined
@@ -113,19 +115,31 @@ export const readChain = (file: string): Chain => {
       return { ...newer, entries: new Map([...kept, ...newer.entries]) }
     }, undefined)
 
+  const shared = new Map(
+    sources.flatMap((s) => {
+      const params = child(s.root, "params")?.value
+      return params?._tag === "Map" ? [[s, opened(params)] as const] : []
+    })
+  )
   const arms = new Map<string, ArmSpec>()
-  for (const source of sources) {
-    const node = child(source.root, "arms")?.value
-    if (node?._tag !== "Map") continue
-    for (const [name, { key, value }] of node.entries) {
-      const before = arms.get(name)
-      const params = child(value, "params")?.value
-      arms.set(name, {
-        place: key,
-        pipeline: child(value, "pipeline") ?? before?.pipeline,
-        params: [...(before?.params ?? []), ...(params?._tag === "Map" ? [opened(params)] : [])]
-      })
+  const entriesOf = (s: Source) => {
+    const node = child(s.root, "arms")?.value
+    return node?._tag === "Map" ? node.entries : new Map<string, Entry>()
+  }
+  for (const name of new Set(sources.flatMap((s) => [...entriesOf(s).keys()]))) {
+    const own: Array<Located> = []
+    const layers: Array<Located> = []
+    for (const source of sources) {
+      const common = shared.get(source)
+      if (common !== undefined) layers.push(common)
+      const entry = entriesOf(source).get(name)
+      const params = entry === undefined ? undefined : child(entry.value, "params")?.value
+      if (params?._tag === "Map") own.push(opened(params))
+      if (params?._tag === "Map") layers.push(own.at(-1)!)
     }
+    const said = sources.flatMap((s) => entriesOf(s).get(name) ?? [])
+    const pipeline = said.map((entry) => child(entry.value, "pipeline")).findLast((e) => e !== undefined)
+    arms.set(name, { place: said.at(-1)!.key, pipeline, own, layers })
   }
   const own = sources.findLast((s) => s.file === file)?.root
   const top: Place = { file: shownPath(file), line: 1, col: 1, path: "" }
@@ -141,10 +155,7 @@ export const readChain = (file: string): Chain => {
     files: sources.map((s) => s.file),
     folderOf: (shown) => folders.get(shown) ?? process.cwd(),
     pipeline: nearest("pipeline"),
-    params: sources.flatMap((s) => {
-      const params = child(s.root, "params")?.value
-      return params?._tag === "Map" ? [opened(params)] : []
-    }),
+    params: [...shared.values()],
     arms,
     sweep: sweep?._tag === "Map" ? sweep : undefined,
     seeds: typed(Seeds, seedsNode),

@@ -32,6 +32,9 @@ export interface LoadOptions {
 export interface ResolvedArm {
   readonly name: string | null
   readonly place: Place
+  /** Parameters that only this arm has. */
+  readonly own: ReadonlyArray<Located>
+  /** Those and the shared ones, lowest first. */
   readonly layers: ReadonlyArray<Located>
   readonly pipeline: ResolvedPipeline
   readonly ast: Ast
@@ -60,7 +63,7 @@ const load = async (file: string, options: LoadOptions): Promise<Outcome> => {
   const shared = [...chain.params, ...sets]
   const asts = arms.map((arm) => arm.ast)
   if (complete) for (const layer of shared) problems.push(...unknown(layer, asts))
-  for (const arm of arms) for (const layer of arm.layers) problems.push(...unknown(layer, [arm.ast]))
+  for (const arm of arms) for (const layer of arm.own) problems.push(...unknown(layer, [arm.ast]))
 
   const sweep = chain.sweep === undefined ? undefined : readSweep(chain.sweep)
   problems.push(...(sweep?.problems ?? []))
@@ -88,12 +91,7 @@ const load = async (file: string, options: LoadOptions): Promise<Outcome> => {
         ? [{ point: new Map() as Point, id: null }]
         : points.map((point, i) => ({ point, id: ids[i]! }))
     for (const { point, id } of spots) {
-      const result = await decodeVariant(chain, arm, [
-        ...chain.params,
-        ...arm.layers,
-        layerOf(point, arm.place),
-        ...sets
-      ])
+      const result = await decodeVariant(chain, arm, [...arm.layers, layerOf(point, arm.place), ...sets])
       problems.push(...result.problems)
       if (result.tasks === undefined) continue
       graphs.set(arm, [...(graphs.get(arm) ?? []), ...result.tasks])
@@ -170,7 +168,14 @@ const resolveArms = async (chain: Chain, projectRoot: string, problems: Array<Pr
       continue
     }
     const pipeline = { spec: word, file: found.file, pipeline: module.pipeline }
-    arms.push({ name, place, layers: spec?.params ?? [], pipeline, ast: encodedAst(module.pipeline.params) })
+    arms.push({
+      name,
+      place,
+      own: spec?.own ?? [],
+      layers: spec?.layers ?? chain.params,
+      pipeline,
+      ast: encodedAst(module.pipeline.params)
+    })
   }
   return { arms, complete: arms.length === specs.length }
 }

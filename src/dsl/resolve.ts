@@ -29,6 +29,7 @@ const pipelinesIn = (root: string): ReadonlyArray<string> => {
   if (!existsSync(folder)) return []
   return readdirSync(folder)
     .filter((file) => endings.some((ending) => file.endsWith(ending)) && !file.endsWith(".d.ts"))
+    .filter((file) => /^export (default|\{ default)/m.test(readFileSync(join(folder, file), "utf8")))
     .map((file) => parse(file).name)
     .sort()
 }

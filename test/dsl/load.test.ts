@@ -134,6 +134,21 @@ params: { grpo.steps: 3, warmStart.steps: 2 }
     expect([each(e, "warmStart.steps")[0], each(e, "evaluate.prompts")[0]]).toEqual([2, 1])
   })
 
+  it("of a base lie below the experiment's own shared parameters", async () => {
+    const files = {
+      "base.yaml":
+        "pipeline: op\nparams: { grpo.steps: 1 }\narms: { a: { params: { grpo.steps: 2, grpo.prompts: 2 } }, b: }\n"
+    }
+    const e = await load(
+      "name: x\nextends: base.yaml\nparams: { grpo.steps: 3 }\narms: { b: { params: { grpo.steps: 4 } } }\n",
+      { files }
+    )
+    expect([each(e, "grpo.steps"), each(e, "grpo.prompts")]).toEqual([
+      [3, 4],
+      [2, 16]
+    ])
+  })
+
   it("that lack an axis stand once; a baseline arm serves every point", async () => {
     const e = await load(`${yaml}sweep: { grid: { grpo.reward.coverage.shape: [ladder, linear] } }\nbaseline: warm\n`)
     expect(arms(e)).toEqual(["warm", "op/shape=ladder", "op/shape=linear"])

@@ -1,0 +1,205 @@
+/**
+ * The JSON Schema of experiment files, for editors: the outer shape, and for every known pipeline its parameters in
+ * nested and dotted spelling with descriptions and defaults. `exp` itself never reads it; loading checks more.
+ *
+ * Parameters are closed (a mistyped key is marked) where the file says which pipeline they are for: by `pipeline`
+ * at the top with no arm that has another, or in an arm. Nothing is required, as any key may come from `extends`.
+ */
+import { join } from "node:path"
+import { Schema, SchemaAST } from "effect"
+import type { Json } from "./canonical.ts"
+import { Experiment } from "./Experiment.ts"
+import type { AnyPipeline } from "./Pipeline.ts"
+import {
+  type Ast,
+  defaultOf,
+  descriptionOf,
+  encodedAst,
+  fileAt,
+  keysOf,
+  members,
+  objects,
+  step,
+  tagsOf
+} from "./paths.ts"
+import { availablePipelines, importPipeline, pipelineFile } from "./resolve.ts"
+
+export interface NamedPipeline {
+  /** As `pipeline:` spells it. */
+  readonly name: string
+  readonly pipeline: AnyPipeline
+}
+
+type JsonSchema = { readonly [key: string]: Json }
+
+/** Every pipeline that a project's YAML can name without a path. Rejects with the message of one that cannot be imported. */
+export const projectPipelines = async (projectRoot: string): Promise<ReadonlyArray<NamedPipeline>> => {
+  const found: Array<NamedPipeline> = []
+  for (const name of availablePipelines(projectRoot)) {
+    const module = pipelineFile(name, projectRoot, projectRoot)
+    const loaded = "file" in module ? await importPipeline(module.file) : module
+    if ("missing" in loaded) throw new Error(loaded.missing)
+    found.push({ name, pipeline: loaded.pipeline })
+  }
+  return found
+}
+
+/** Where the committed copy stands in a project. */
+export const schemaFile = (projectRoot: string): string => join(projectRoot, "experiments", "schema.json")
+
+/** As it is committed: two-space indentation, a newline at the end. */
+export const schemaText = (pipelines: ReadonlyArray<NamedPipeline>): string =>
+  `${JSON.stringify(experimentSchema(pipelines), null, 2)}\n`
+
+export const experimentSchema = (pipelines: ReadonlyArray<NamedPipeline>): JsonSchema => {
+  const defs: Record<string, JsonSchema> = {}
+  for (const { name, pipeline } of pipelines) {
+    const ast = encodedAst(pipeline.params)
+    section(defs, `${name}`, ast, "values")
+    section(defs, `${name}!`, ast, "axes")
+  }
+  const outer = document(Experiment)
+  const names = pipelines.map((p) => p.name)
+  const named = (name: string): JsonSchema => ({ required: ["pipeline"], properties: { pipeline: { const: name } } })
+  const arms = {
+    additionalProperties: {
+      allOf: names.map((name) => when(named(name), { properties: { params: ref(name) } }))
+    }
+  }
+  return {
+    $schema: "https://json-schema.org/draft/2020-12/schema",
+    title: "Overtone experiment",
+    ...outer,
+    allOf: [
+      ...(names.length === 0
+        ? []
+        : [{ properties: { pipeline: suggest(names), arms: armNames(names) } }, { properties: { arms } }]),
+      ...names.map((name) =>
+        when(
+          { ...named(name), properties: { pipeline: { const: name }, arms: noPipelines } },
+          {
+            properties: {
+              params: ref(name),
+              arms: { additionalProperties: { properties: { params: ref(name) } } },
+              sweep: {
+                properties: {
+                  grid: ref(`${name}!`),
+                  zip: ref(`${name}!`),
+                  cells: { items: ref(name) },
+                  include: { items: ref(name) },
+                  exclude: { items: ref(name) }
+                }
+              }
+            }
+          }
+        )
+      )
+    ],
+    $defs: defs
+  }
+}
+
+const consequent = "then"
+const when = (condition: JsonSchema, consequence: JsonSchema): JsonSchema => ({
+  if: condition,
+  [consequent]: consequence
+})
+
+const noPipelines: JsonSchema = { additionalProperties: { properties: { pipeline: false } } }
+
+/** Names that an editor offers; others (files, packages) are as good. */
+const suggest = (names: ReadonlyArray<string>): JsonSchema => ({
+  anyOf: [{ enum: names }, { type: "string", pattern: "/" }]
+})
+
+const armNames = (names: ReadonlyArray<string>): JsonSchema => ({
+  additionalProperties: { properties: { pipeline: suggest(names) } }
+})
+
+const ref = (name: string): JsonSchema => ({ $ref: `#/$defs/${name.replaceAll("~", "~0").replaceAll("/", "~1")}` })
+
+/** Effect's JSON Schema of a leaf, without the bounds of a double's integers. */
+const document = (schema: Schema.Top): JsonSchema =>
+  tidy(Schema.toJsonSchemaDocument(schema, { onExcessProperty: "error" }).schema as Json) as JsonSchema
+
+const tidy = (value: Json): Json => {
+  if (Array.isArray(value)) return value.map(tidy)
+  if (typeof value !== "object" || value === null) return value
+  return Object.fromEntries(
+    Object.entries(value).flatMap(([key, inner]) =>
+      (key === "maximum" || key === "minimum") && Math.abs(Number(inner)) === Number.MAX_SAFE_INTEGER
+        ? []
+        : [[key, tidy(inner)]]
+    )
+  )
+}
+
+/** `values`: what parameters may be. `axes`: the same keys with lists of such values. */
+type Mode = "values" | "axes"
+
+/** Puts a section and all below it under `$defs`, and gives the reference. */
+const section = (defs: Record<string, JsonSchema>, name: string, ast: Ast, mode: Mode): JsonSchema => {
+  if (name in defs) return ref(name)
+  defs[name] = {}
+  const variants = objects(ast)
+  const properties: Record<string, Json> = {}
+  for (const key of keysOf(ast)) {
+    const inner = step(ast, key)
+    if (inner === undefined) continue
+    properties[key] = value(defs, `${name}.${key}`, inner, mode)
+    for (const [path, deep] of below(inner, key)) properties[path] ??= value(defs, `${name}.${path}`, deep, mode)
+  }
+  const open = variants.flatMap((variant) => variant.indexSignatures)
+  defs[name] = {
+    type: "object",
+    ...describe(ast),
+    properties,
+    additionalProperties: open.length === 0 ? false : value(defs, `${name}.*`, open[0]!.type, mode)
+  }
+  return ref(name)
+}
+
+const describe = (ast: Ast): JsonSchema => {
+  const description = descriptionOf(ast)
+  const tags = objects(ast).flatMap((variant) => [...tagsOf(variant)])
+  return description === undefined && tags.length === 0 ? {} : { description: description ?? "one of several variants" }
+}
+
+const value = (defs: Record<string, JsonSchema>, name: string, ast: Ast, mode: Mode): JsonSchema => {
+  if (objects(ast).length === 0) return mode === "values" ? leaf(ast) : { type: "array", items: leaf(ast) }
+  if (mode === "values") return alternatives(section(defs, name, ast, mode), ast)
+  const whole = alternatives(section(defs, name.replace("!", ""), ast, "values"), ast)
+  return { anyOf: [section(defs, name, ast, mode), { type: "array", items: whole }] }
+}
+
+/** A section, or what else may stand in its place. */
+const alternatives = (reference: JsonSchema, ast: Ast): JsonSchema => {
+  const others = members(ast).filter((member) => !objects(member).length)
+  const fallback = defaultOf(ast)
+  const extra = fallback === undefined ? {} : { default: fallback as Json }
+  return others.length === 0 ? { ...reference, ...extra } : { anyOf: [reference, ...others.map(leaf)], ...extra }
+}
+
+const leaf = (ast: Ast): JsonSchema => {
+  const file = fileAt(ast)
+  if (file === undefined) return document(Schema.make(ast))
+  const fallback = defaultOf(ast)
+  const path =
+    typeof fallback === "object" && fallback !== null && "path" in fallback ? { default: String(fallback.path) } : {}
+  const words = members(ast).flatMap((m) => (SchemaAST.isLiteral(m) ? [String(m.literal)] : []))
+  const description = [descriptionOf(ast), words.length > 0 ? `or ${words.join(", ")}` : undefined].filter(
+    (d) => d !== undefined
+  )
+  return { type: "string", ...(description.length > 0 ? { description: description.join("; ") } : {}), ...path }
+}
+
+/** Dotted paths below a key, up to eight deep. */
+const below = (ast: Ast, prefix: string): ReadonlyArray<readonly [path: string, ast: Ast]> =>
+  prefix.split(".").length >= 8
+    ? []
+    : keysOf(ast).flatMap((key) => {
+        const inner = step(ast, key)
+        if (inner === undefined) return []
+        const path = `${prefix}.${key}`
+        return [[path, inner] as const, ...below(inner, path)]
+      })
