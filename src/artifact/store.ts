@@ -6,7 +6,7 @@
 import { existsSync } from "node:fs"
 import { chmod, mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises"
 import { join } from "node:path"
-import { Effect, Schema } from "effect"
+import { Effect, Schema, Semaphore } from "effect"
 import { DiskFull, errnoOf, FileTrouble, fileFailure, PermissionDenied } from "./FileFailure.ts"
 import {
   type FileEntry,
@@ -91,6 +91,8 @@ export const makeStore = (root: string): Store => {
   const home = join(root, "artifacts")
   const dir = (name: string): string => join(home, name)
   const seen = new Map<string, string>()
+  // One at a time: two tasks may come to the same bytes, or find the same damage, at the same moment.
+  const turns = Semaphore.makeUnsafe(1)
 
   const attempt = <A>(operation: string, path: string, work: () => Promise<A>): Effect.Effect<A, StoreError> =>
     Effect.tryPromise({
@@ -101,7 +103,7 @@ export const makeStore = (root: string): Store => {
           return new StoreError({ reason: new Unpublishable({ path: cause.file, detail: cause.message }) })
         return new StoreError({ reason: fileFailure(operation, path)(cause) })
       }
-    })
+    }).pipe(turns.withPermit)
 
   const moveAside = async (name: string, detail: string): Promise<StoreError> => {
     seen.delete(name)

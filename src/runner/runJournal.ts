@@ -15,6 +15,8 @@ export interface RunHead {
   readonly provenance: Provenance
   /** Metrics, baseline and gates, as the experiment states them. */
   readonly report: unknown
+  /** Only some of the experiment's cells or nodes: the others stand as they were. */
+  readonly partial: boolean
 }
 
 export interface AttemptStart {

@@ -13,6 +13,8 @@ export interface Selected {
   readonly plan: Plan
   /** The tasks of it that may run; the others are only looked up. */
   readonly wanted: ReadonlySet<string>
+  /** Whether anything was left out. */
+  readonly partial: boolean
   /** When `only` names no node: the nodes that it could have named. */
   readonly unknownNode: ReadonlyArray<string> | null
 }
@@ -27,7 +29,8 @@ export const select = (plan: Plan, selection: Selection): Selected => {
     .map((task) => ({ ...task, cells: task.cells.filter((cell) => kept.has(cell)) }))
   const narrowed = { ...plan, cells, tasks }
   const { only } = selection
-  if (only === undefined) return { plan: narrowed, wanted: used, unknownNode: null }
+  if (only === undefined)
+    return { plan: narrowed, wanted: used, partial: cells.length < plan.cells.length, unknownNode: null }
   const byKey = new Map(tasks.map((task) => [task.key, task]))
   const wanted = new Set<string>()
   const want = (key: string): void => {
@@ -37,5 +40,5 @@ export const select = (plan: Plan, selection: Selection): Selected => {
   }
   for (const task of tasks) if (task.nodes.includes(only)) want(task.key)
   const nodes = [...new Set(tasks.flatMap((task) => task.nodes))].sort()
-  return { plan: narrowed, wanted, unknownNode: wanted.size > 0 ? null : nodes }
+  return { plan: narrowed, wanted, partial: true, unknownNode: wanted.size > 0 ? null : nodes }
 }

@@ -39,6 +39,8 @@ export interface RunOptions {
   readonly failFast?: boolean | undefined
   /** The tasks that may run (`select`); all where it is left out. */
   readonly wanted?: ReadonlySet<string> | undefined
+  /** Whether `plan` is less than the experiment (`select` says). */
+  readonly partial?: boolean | undefined
   readonly onEvent: (event: RunEvent) => void
   /** Cores to share out; those of the machine where it is left out. */
   readonly cores?: number | undefined
@@ -84,7 +86,8 @@ const supervise = Effect.fnUntraced(function* (plan: Plan, options: RunOptions) 
     experiment: plan.experiment,
     file: options.file,
     provenance: yield* Effect.promise(() => made),
-    report: options.report
+    report: options.report,
+    partial: options.partial ?? false
   }
   yield* Effect.try({
     try: () => {

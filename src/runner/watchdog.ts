@@ -2,20 +2,25 @@
  * A thread beside the stage that ends the worker when its supervisor is gone. It has its own event loop, so it works
  * while the main thread sits in a native call. An orphan shows by its parent: the system gives it another one.
  */
-import { workerData } from "node:worker_threads"
+import { Worker } from "node:worker_threads"
 
-const { supervisor } = workerData as { readonly supervisor: number }
-const everyMs = 500
-
-const alive = (pid: number): boolean => {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (cause) {
-    return cause instanceof Error && "code" in cause && cause.code === "EPERM"
+/** The thread's whole program; it is handed over as text (no loader, no types), so it may use nothing but globals. */
+function watch(supervisor: number): void {
+  const gone = () => {
+    if (process.ppid !== supervisor) return true
+    try {
+      process.kill(supervisor, 0)
+      return false
+    } catch (cause) {
+      return !(cause instanceof Error && "code" in cause && cause.code === "EPERM")
+    }
   }
+  setInterval(() => {
+    if (gone()) process.kill(process.pid, "SIGKILL")
+  }, 500)
 }
 
-setInterval(() => {
-  if (process.ppid !== supervisor || !alive(supervisor)) process.kill(process.pid, "SIGKILL")
-}, everyMs)
+/** Ends this process within a second of the death of its parent `supervisor`. */
+export const guard = (supervisor: number): void => {
+  new Worker(`(${watch.toString()})(${supervisor})`, { eval: true, stdout: false, stderr: false }).unref()
+}

@@ -8,7 +8,6 @@ import { existsSync, readFileSync, writeSync } from "node:fs"
 import { mkdir, rm } from "node:fs/promises"
 import { basename, dirname, join } from "node:path"
 import { pathToFileURL } from "node:url"
-import { Worker } from "node:worker_threads"
 import { Cause, Effect, Exit, Predicate, Schema } from "effect"
 import { hashFolder, identify } from "../artifact/folder.ts"
 import type { AnyKind } from "../artifact/Kind.ts"
@@ -16,10 +15,11 @@ import { reservedName } from "../artifact/store.ts"
 import { type AnyPipeline, build } from "../dsl/Pipeline.ts"
 import type { AnyStage } from "../dsl/Stage.ts"
 import { Task } from "../dsl/Task.ts"
-import { deviceLayer } from "./deviceLayer.ts"
 import { openJournal } from "./journal.ts"
 import { type LiveTask, liveTask } from "./liveTask.ts"
 import { decodeTaskFile, type TaskFile, WorkerExit } from "./taskFile.ts"
+import { guard } from "./watchdog.ts"
+import { withDevice } from "./withDevice.ts"
 
 /** The pipe that the supervisor listens on for what no file may tell any more. */
 const lastWordsFd = 3
@@ -67,9 +67,7 @@ const attempt = (dir: string, asked: TaskFile, live: LiveTask) =>
       seed: asked.seed ?? 0
     }
     const run = stage.run(context as never)
-    const provided = stage.device
-      ? Effect.provide(run, yield* Effect.promise(() => deviceLayer(asked.class, live.event)))
-      : run
+    const provided = stage.device ? withDevice(run, asked.class, live.event) : run
     yield* provided.pipe(Effect.provideService(Task, live.task)) as Effect.Effect<void, unknown>
     return yield* Effect.promise(() => describe(folders, stage))
   })
@@ -109,8 +107,7 @@ const tell = (error: { readonly tag: string; readonly message: string }): void =
 }
 
 const main = async (dir: string, supervisor: number): Promise<number> => {
-  const watchdog = new URL(import.meta.url.endsWith(".ts") ? "./watchdog.ts" : "./watchdog.js", import.meta.url)
-  new Worker(watchdog, { workerData: { supervisor }, resourceLimits: { maxOldGenerationSizeMb: 8 } }).unref()
+  guard(supervisor)
   // Ctrl-C reaches the whole process group; the supervisor decides what becomes of its workers.
   process.on("SIGINT", () => undefined)
   const asked = decodeTaskFile(readFileSync(join(dir, "task.json"), "utf8"))

@@ -87,18 +87,22 @@ export const startWorker = (root: string, attempt: string): WorkerProcess => {
 
   let offset = 0
   let end: typeof End.Type | undefined
-  const follow = (): Seen | undefined => {
+  let latest: Seen | undefined
+  const read = (): void => {
     const { lines, next } = readJournal(join(dir, "journal.ndjson"), offset)
     offset = next
-    let progress: typeof Progress.Type | undefined
-    let metrics: Readonly<Record<string, number | null>> | undefined
+    let metrics = latest?.metrics ?? {}
     for (const { value } of lines) {
-      if (isProgress(value)) progress = value
-      else if (isMetrics(value)) metrics = value.values
+      if (isMetrics(value)) metrics = value.values
+      else if (isProgress(value)) latest = { step: value.step, of: value.of, metrics }
       else if (value["t"] === "end") end = Option.getOrUndefined(decodeEnd(value))
     }
-    if (progress === undefined) return undefined
-    return { step: progress.step, of: progress.of, metrics: metrics ?? {} }
+  }
+  const follow = (): Seen | undefined => {
+    read()
+    const seen = latest
+    latest = undefined
+    return seen
   }
 
   const outcome = new Promise<Outcome>((resolve) => {
@@ -116,7 +120,7 @@ export const startWorker = (root: string, attempt: string): WorkerProcess => {
     child.on("error", lost)
     child.on("close", (code, signal) => {
       try {
-        follow()
+        read()
         resolve(judge(attempt, code, signal, end, words, lastLogLines(logPath)))
       } catch (cause) {
         lost(cause instanceof Error ? cause : new Error(String(cause)))

@@ -1,0 +1,38 @@
+/**
+ * Gives a stage its `Device`, by the numeric class that its task asked for, and journals which one it was. The library
+ * behind it is loaded only here, so stages without a device start quickly.
+ */
+import { Context, Effect, Layer, Schema } from "effect"
+import { Device } from "../device/Device.ts"
+import type { DeviceError } from "../device/DeviceError.ts"
+import type { NumericClass } from "../dsl/numericClass.ts"
+
+/** This machine, or this version, has no such device. */
+export class DeviceAbsent extends Schema.TaggedError<DeviceAbsent>()("DeviceAbsent", { provider: Schema.String }) {
+  override get message() {
+    return `there is no device ${this.provider} here; \`exp doctor\` says what this machine has`
+  }
+}
+
+const layerOf = Effect.fnUntraced(function* (asked: NumericClass | null) {
+  if (asked?.provider !== "cpu") return yield* new DeviceAbsent({ provider: asked?.provider ?? "none" })
+  const { OnnxCpu } = yield* Effect.promise(() => import("../device/onnx/OnnxCpu.ts"))
+  const layer: Layer.Layer<Device, DeviceError> = OnnxCpu.layer({ threads: asked.threads ?? 1 })
+  return layer
+})
+
+/** @param event appends an event row. */
+export const withDevice = Effect.fnUntraced(function* <A, E, R>(
+  run: Effect.Effect<A, E, R>,
+  asked: NumericClass | null,
+  event: (name: string, detail: unknown) => void
+) {
+  const services = yield* Layer.build(yield* layerOf(asked))
+  const device = Context.get(services, Device)
+  event("device", device.info)
+  const result = yield* Effect.provide(run, services)
+  // Once more: only now is it known which nodes fell back to another processor.
+  event("device", device.info)
+  event("device-stats", yield* device.stats)
+  return result
+}, Effect.scoped)
