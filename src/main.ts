@@ -4,6 +4,7 @@ import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Console, Effect, Exit, Layer } from "effect"
 import { Command } from "effect/cli"
 import manifest from "../package.json" with { type: "json" }
+import { bench } from "./cli/bench.ts"
 import { doctor } from "./cli/doctor.ts"
 import { Code, report } from "./cli/failure.ts"
 import { ls } from "./cli/ls.ts"
@@ -16,7 +17,7 @@ import { schema } from "./cli/schema.ts"
 import { show } from "./cli/show.ts"
 import { sql } from "./cli/sql.ts"
 
-export const exp = root.pipe(Command.withSubcommands([run, plan, ls, show, sql, schema, doctor, rebuild]))
+export const exp = root.pipe(Command.withSubcommands([run, plan, ls, show, sql, schema, doctor, bench, rebuild]))
 
 const layers = Layer.mergeAll(NodeServices.layer, present.layer)
 

@@ -38,8 +38,8 @@ export const parts = (kind: Kind, id: string): ReadonlyArray<Part> => {
         {
           name: "experiment",
           one: true,
-          sql: `select experiment, count(*) as cells, count(distinct arm) as arms, count(distinct seed) as seeds,
-            count(*) filter (where state = 'done') as done from cells where experiment = ${q} group by all`
+          sql: `select experiment, count(distinct arm) as arms, count(distinct seed) as seeds,
+            count(*) filter (where state = 'done') as cells_done from cells where experiment = ${q} group by all`
         },
         { name: "cells", sql: `select cell_id, arm, seed, state from cells where experiment = ${q} order by cell_id` },
         {
@@ -104,7 +104,7 @@ export const parts = (kind: Kind, id: string): ReadonlyArray<Part> => {
         {
           name: "artifact",
           one: true,
-          sql: `select sha256, any_value(kind) as kind, any_value(bytes) as bytes, 'artifacts/' || sha256 as folder
+          sql: `select sha256, any_value(kind) as artifact_kind, any_value(bytes) as bytes, 'artifacts/' || sha256 as folder
             from all_artifacts where sha256 = ${q} group by sha256`
         },
         {

@@ -29,13 +29,20 @@ export interface Request extends Asked {
   readonly limit: number | undefined
 }
 
+/** A word as a shell takes it; double quotes where that is enough, since queries are full of single ones. */
 const shellWord = (text: string): string =>
-  /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`
+  /^[\w@%+=:,./-]+$/.test(text) ? text : /["$`!\\]/.test(text) ? `'${text.replaceAll("'", "'\\''")}'` : `"${text}"`
+
+/** A path as a person here would name it. */
+const near = (path: string): string => {
+  const away = relative(process.cwd(), path)
+  return away === "" ? "." : away.startsWith("..") ? path : away
+}
 
 /** A command line as a person would type it here. */
 const command = (request: Request, ...words: ReadonlyArray<string>): string => {
   const usual = request.warehouse === join(process.cwd(), "warehouse", "store")
-  const where = usual ? [] : ["--warehouse", relative(process.cwd(), request.warehouse) || "."]
+  const where = usual ? [] : ["--warehouse", near(request.warehouse)]
   return ["npx -y pnpm@10 exp", ...[...where, ...words].map(shellWord)].join(" ")
 }
 
@@ -88,7 +95,7 @@ const watching = Effect.fnUntraced(function* (request: Request, plan: Plan, want
     unshared: unshared(plan),
     jobs: request.jobs ?? cpuSlots(plan),
     past: cached < tasks.length ? yield* past(request.warehouse) : new Map(),
-    warehouse: relative(process.cwd(), request.warehouse) || ".",
+    warehouse: near(request.warehouse),
     retry: again(request),
     at: now()
   })

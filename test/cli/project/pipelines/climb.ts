@@ -74,7 +74,12 @@ const evaluate = Stage.make("evaluate", {
     const task = yield* Task
     const heights = yield* inputs.heights.rows
     yield* task.items(
-      heights.map(({ id, height }) => ({ promptId: id, split: "test", name: "eval/height", value: height * params.scale }))
+      heights.map(({ id, height }) => ({
+        promptId: id,
+        split: "test",
+        name: "eval/height",
+        value: height * params.scale
+      }))
     )
     yield* Effect.promise(async () => writeFileSync(join(outputs.heights.dir, "note.txt"), "evaluated"))
     yield* outputs.heights.write(heights)

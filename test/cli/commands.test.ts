@@ -1,0 +1,267 @@
+/** The commands in process, on a project of toy stages: what they print, where, and with which exit code. */
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+import { TestConsole } from "effect/testing"
+import { afterAll } from "vitest"
+import { main } from "../../src/main.ts"
+
+const home = mkdtempSync(join(tmpdir(), "overtone-cli-"))
+afterAll(() => rmSync(home, { recursive: true, force: true }))
+
+const project = join(import.meta.dirname, "project")
+const climb = join(project, "experiments", "climb.yaml")
+const warehouse = join(home, "store")
+
+interface Said {
+  readonly code: number
+  readonly out: string
+  readonly err: string
+}
+
+/** Runs a command line to its exit code and its text. */
+const exp = (...argv: ReadonlyArray<string>): Effect.Effect<Said> =>
+  Effect.gen(function* () {
+    const code = yield* main(argv)
+    const lines = (all: ReadonlyArray<unknown>) => all.map((line) => `${line}\n`).join("")
+    return { code, out: lines(yield* TestConsole.logLines), err: lines(yield* TestConsole.errorLines) }
+  }).pipe(Effect.provide(TestConsole.layer))
+
+const json = (said: Said) =>
+  said.out
+    .split("\n")
+    .filter((line) => line !== "")
+    .map((line) => JSON.parse(line))
+
+describe("a wrong command line", () => {
+  it.live.each([
+    [["run", climb, "--no-such-flag"], /no-such-flag/],
+    [["runn", climb], /runn/],
+    [["run"], /FILE/],
+    [["run", join(home, "nowhere.yaml")], /nowhere\.yaml/],
+    [["run", climb, "--jobs", "0"], /--jobs 0/],
+    [["run", climb, "--jobs", "many"], /many/],
+    [["run", climb, "--limit", "0"], /--limit 0/],
+    [["run", climb, "--keep-going", "--fail-fast"], /opposite/],
+    [["--warehouse", warehouse, "run", climb, "--only", "nothing"], /nothing.*climb, evaluate, start/],
+    [["--device", "xla:cuda", "run", climb], /not in this version/],
+    [["--device", "abacus", "run", climb], /abacus/],
+    [["sql", "from cells", "--format", "xml"], /xml/],
+    [["--warehouse", join(home, "none"), "sql", "select 1"], /no database yet/],
+    [["--warehouse", join(home, "none"), "rebuild"], /no warehouse/]
+  ] as const)("%j", ([argv, message]) =>
+    Effect.gen(function* () {
+      const said = yield* exp(...argv)
+      assert.strictEqual(said.code, 2, said.err)
+      assert.strictEqual(said.out, "")
+      assert.match(said.err, message)
+      assert.notMatch(said.err, /^\s+at /m)
+      assert.isFalse(existsSync(join(home, "none")))
+    })
+  )
+
+  it.live("asked for help it answers on stdout, and ends well", () =>
+    Effect.gen(function* () {
+      for (const argv of [["--help"], ["run", "--help"], []]) {
+        const said = yield* exp(...argv)
+        assert.strictEqual(said.code, 0)
+        assert.match(said.out, /USAGE/)
+        assert.strictEqual(said.err, "")
+      }
+    })
+  )
+})
+
+describe("an invalid experiment", () => {
+  const bad = join(home, "bad.yaml")
+  writeFileSync(
+    bad,
+    `name: bad\npipeline: ${join(project, "pipelines/climb.ts")}\nsweeep: 1\nparams:\n  climb.stepz: 3\n`
+  )
+
+  it.live.each(["run", "plan"])("%s tells scripts every error with its place, and creates nothing", (command) =>
+    Effect.gen(function* () {
+      const none = join(home, "invalid")
+      const said = yield* exp("--warehouse", none, command, bad, "--json", "--set", "climb.stride=far")
+      assert.strictEqual(said.code, 3)
+      const [{ errors }] = json(said)
+      assert.includeDeepMembers(
+        errors.map((e: { line: number; path: string }) => [e.line, e.path]),
+        [
+          [3, "sweeep"],
+          [5, "params.climb.stepz"]
+        ]
+      )
+      assert.isTrue(errors.some((e: { hint: string | null }) => /climb\.steps/.test(e.hint ?? "")))
+      for (const error of errors) assert.hasAllKeys(error, ["file", "line", "col", "path", "message", "hint"])
+      assert.isFalse(existsSync(none))
+    })
+  )
+
+  it.live("tells people on stderr, one line each", () =>
+    Effect.gen(function* () {
+      const said = yield* exp("--warehouse", join(home, "invalid"), "run", bad)
+      assert.strictEqual(said.code, 3)
+      assert.strictEqual(said.out, "")
+      assert.match(said.err, /bad\.yaml:3:1 sweeep/)
+      assert.match(said.err, /nothing was created/)
+    })
+  )
+})
+
+describe("from plan to answers", () => {
+  it.live("plans, runs, runs nothing again, answers, and rebuilds", () =>
+    Effect.gen(function* () {
+      const here = (...argv: ReadonlyArray<string>) => exp("--warehouse", warehouse, ...argv)
+      const before = yield* here("plan", climb)
+      assert.match(before.out, /^climb: 4 cells, 9 tasks \(12 unshared\), 0 cached, 9 new\n/)
+      assert.isFalse(existsSync(warehouse))
+
+      const first = yield* here("run", climb, "--json")
+      assert.strictEqual(first.code, 0, first.err)
+      const events = json(first)
+      assert.deepInclude(events.at(-1), {
+        type: "summary",
+        experiment: "climb",
+        ran: 9,
+        cached: 0,
+        failed: 0,
+        cells: 4
+      })
+      const started = events.filter((e) => e.type === "task" && e.state === "started")
+      assert.strictEqual(started.length, 9)
+      for (const event of started) assert.isNumber(event.pid)
+      assert.isTrue(events.some((e) => e.type === "progress" && e.step === 3 && e.of === 3))
+
+      const second = yield* here("run", climb)
+      assert.strictEqual(second.code, 0)
+      assert.match(second.out, /Nothing had to be done: 9 tasks cached \(ran: 0\)/)
+      assert.match(second.out, /eval\/height +stride=2 .* 3 /)
+      assert.match(second.out, /exp --warehouse .* sql "from ablation where experiment = 'climb'"/)
+
+      const cached = json(yield* here("plan", climb, "--json"))[0]
+      assert.isTrue(cached.tasks.every((task: { state: string }) => task.state === "cached"))
+      const stale = yield* here("plan", climb, "--set", "climb.steps=5")
+      assert.match(stale.out, /1 cached, 8 stale/)
+      assert.match(stale.out, /climb\.steps 3 → 5/)
+
+      const [row] = JSON.parse(
+        (yield* here("sql", "select count(*) as n, max(params) p from cells", "--format", "json")).out
+      )
+      assert.strictEqual(row.n, 4)
+      assert.strictEqual(row.p.climb.stride, 2)
+      assert.match((yield* here("sql", "from ablation", "--format", "csv")).out, /^experiment,metric,arm/)
+      for (const query of ["create table x(i int)", `copy cells to '${home}/x.csv'`, "select 1; select 2", "selec 1"]) {
+        assert.strictEqual((yield* here("sql", query)).code, 2, query)
+      }
+
+      const [list] = json(yield* here("ls", "--json"))
+      assert.deepInclude(list.experiments[0], { experiment: "climb", cells: 4, done: 4, last_run_state: "done" })
+      assert.match((yield* here("ls")).out, /climb +4/)
+
+      const { out: counts } = yield* here("rebuild")
+      assert.match(counts, /^cells +4$/m)
+      assert.match(counts, /^items +16$/m)
+      assert.strictEqual((yield* here("sql", "select count(*) as n from items", "--format", "csv")).out, "n\n16\n")
+    })
+  )
+
+  it.live("shows each kind of thing by its name or a prefix, and says when there is more than one", () =>
+    Effect.gen(function* () {
+      const here = (...argv: ReadonlyArray<string>) => exp("--warehouse", warehouse, ...argv)
+      const show = (id: string) => Effect.map(here("show", id, "--json"), (said) => json(said)[0])
+      const ask = (query: string) =>
+        Effect.map(here("sql", query, "--format", "json"), (said) => JSON.parse(said.out)[0])
+
+      const experiment = yield* show("climb")
+      assert.deepInclude(experiment, { kind: "experiment", cells: experiment.cells })
+      assert.strictEqual(experiment.cells.length, 4)
+      assert.strictEqual(experiment.ablation.length, 1)
+
+      const cell = yield* show("climb/stride=2/seed=1")
+      assert.deepInclude(cell, { kind: "cell", arm: "stride=2", seed: 1, state: "done" })
+      assert.deepStrictEqual(
+        cell.tasks.map((t: { node: string }) => t.node),
+        ["climb", "evaluate", "start"]
+      )
+
+      const { task_key: key } = yield* ask("select task_key from tasks where stage = 'climb' order by 1 limit 1")
+      const task = yield* show(key.slice(0, 12))
+      assert.deepInclude(task, { kind: "task", task_key: key, stage: "climb", state: "done" })
+      assert.strictEqual(task.attempts.length, 1)
+      assert.strictEqual(task.metrics[0].name, "reward")
+
+      assert.strictEqual((yield* show(task.attempts[0].attempt_id)).kind, "attempt")
+      assert.strictEqual((yield* show(task.artifacts[0].sha256.slice(0, 16))).kind, "artifact")
+      const { sample_id: id } = yield* ask("select sample_id from samples order by 1 limit 1")
+      const sample = yield* show(id)
+      assert.strictEqual(sample.kind, "sample")
+      assert.strictEqual(sample.parts[0].name, "height")
+      assert.match((yield* here("show", id)).out, /how high is/)
+
+      const several = yield* here("show", "0")
+      if (several.code !== 0) assert.match(several.err, /could be any of these|nothing in/)
+      const nothing = yield* here("show", "no such thing")
+      assert.strictEqual(nothing.code, 2)
+      assert.match(nothing.err, /`exp ls`/)
+    })
+  )
+
+  it.live("a failed task is exit 4, the rest is kept, and the next run tries again", () =>
+    Effect.gen(function* () {
+      const dir = join(home, "failing")
+      const run = (...more: ReadonlyArray<string>) => exp("--warehouse", dir, "run", climb, "--limit", "1", ...more)
+      const failed = yield* run("--set", "climb.fallAt=1", "--json")
+      assert.strictEqual(failed.code, 4, failed.err)
+      const events = json(failed)
+      const failure = events.find((e) => e.type === "task" && e.state === "failed")
+      assert.match(failure.failure.message, /fell at step 1/)
+      assert.isTrue(existsSync(join(dir, failure.failure.log)))
+      assert.deepInclude(events.at(-1), { ran: 1, failed: 1, cells: 1 })
+
+      const again = yield* run("--set", "climb.fallAt=1")
+      assert.strictEqual(again.code, 4)
+      assert.match(again.err, /1 task failed.*--set climb\.fallAt=1 --limit 1/)
+
+      const mended = yield* run("--json")
+      assert.strictEqual(mended.code, 0)
+      assert.deepInclude(json(mended).at(-1), { ran: 2, cached: 1, failed: 0 })
+    })
+  )
+
+  it.live("a broken gate is exit 5, a kept one is not", () =>
+    Effect.gen(function* () {
+      const gated = (min: number) => {
+        const file = join(home, `gate-${min}.yaml`)
+        const text = readFileSync(climb, "utf8").replace(
+          "pipeline: climb",
+          `pipeline: ${join(project, "pipelines/climb.ts")}`
+        )
+        writeFileSync(file, `${text}  gates:\n    - { metric: eval/height, of: difference, min: ${min} }\n`)
+        return file
+      }
+      const kept = yield* exp("--warehouse", warehouse, "run", gated(2.5), "--json")
+      assert.strictEqual(kept.code, 0, kept.err)
+      const broken = yield* exp("--warehouse", warehouse, "run", gated(3.5), "--json")
+      assert.strictEqual(broken.code, 5)
+      assert.match(broken.err, /difference of eval\/height of stride=2 must be at least 3\.5\d*; it is 3/)
+      assert.strictEqual(json(broken).at(-1).type, "summary")
+    })
+  )
+})
+
+describe("what the machine has", () => {
+  it.live("doctor names every part, for people and for scripts", () =>
+    Effect.gen(function* () {
+      const said = yield* exp("doctor", "--json")
+      const [{ ok, checks }] = json(said)
+      assert.strictEqual(said.code, ok ? 0 : 1)
+      const names = checks.map((check: { name: string }) => check.name)
+      for (const name of ["node", "cores", "memory", "disk", "koffi", "onnxruntime", "duckdb", "gpu"])
+        assert.include(names, name)
+      assert.match((yield* exp("doctor")).out, /onnxruntime +1\.\d+/)
+    })
+  )
+})

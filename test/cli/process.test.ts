@@ -1,0 +1,93 @@
+/** The command as a process of its own: signals, pipes, a warehouse in use. */
+import { type ChildProcess, spawn } from "node:child_process"
+import { mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { createInterface } from "node:readline"
+import { afterAll, afterEach, describe, expect, it } from "vitest"
+
+const home = mkdtempSync(join(tmpdir(), "overtone-process-"))
+const children = new Set<ChildProcess>()
+afterEach(() => {
+  for (const child of children) child.kill("SIGKILL")
+  children.clear()
+})
+afterAll(() => rmSync(home, { recursive: true, force: true }))
+
+const entry = join(import.meta.dirname, "..", "..", "src", "main.ts")
+const climb = join(import.meta.dirname, "project", "experiments", "climb.yaml")
+
+const start = (...argv: ReadonlyArray<string>) => {
+  const child = spawn(process.execPath, [entry, ...argv], { stdio: ["ignore", "pipe", "pipe"] })
+  children.add(child)
+  const said = { out: "", err: "" }
+  child.stderr.setEncoding("utf8").on("data", (text) => (said.err += text))
+  const lines = createInterface({ input: child.stdout })
+  lines.on("line", (line) => (said.out += `${line}\n`))
+  /** Resolves with the first JSON line that fits. */
+  const seen = (fits: (event: Record<string, unknown>) => boolean): Promise<Record<string, unknown>> =>
+    new Promise((resolve, reject) => {
+      lines.on("line", (line) => {
+        const event = JSON.parse(line)
+        if (fits(event)) resolve(event)
+      })
+      lines.once("close", () => reject(new Error(`ended before it was seen: ${said.out}${said.err}`)))
+    })
+  const ended = new Promise<number | null>((resolve) => child.once("close", (code) => resolve(code)))
+  return { child, said, seen, ended }
+}
+
+const alive = (pid: number): boolean => {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch {
+    return false
+  }
+}
+
+describe("exp run", () => {
+  const slow = ["run", climb, "--limit", "1", "--json", "--set", "climb.ms=200", "--set", "climb.steps=20"]
+
+  it("ends with 130 on Ctrl-C, takes its workers with it, and a second one beside it is refused", async () => {
+    const warehouse = join(home, "interrupted")
+    const first = start("--warehouse", warehouse, ...slow)
+    const progress = first.seen((e) => e["type"] === "progress")
+    const { pid } = await first.seen((e) => e["state"] === "started" && e["stage"] === "climb")
+    await progress
+
+    const second = start("--warehouse", warehouse, ...slow)
+    expect(await second.ended).toBe(2)
+    expect(second.said.out).toBe("")
+    expect(second.said.err).toMatch(/in use/)
+
+    first.child.kill("SIGINT")
+    expect(await first.ended).toBe(130)
+    expect(alive(Number(pid))).toBe(false)
+    expect(first.said.err).toMatch(/Interrupted.*go on with:\n.*exp --warehouse .* run .*--set climb\.ms=200/s)
+
+    const third = start("--warehouse", warehouse, "run", climb, "--limit", "1", "--json")
+    expect(await third.ended).toBe(0)
+    expect(JSON.parse(third.said.out.trim().split("\n").at(-1)!)).toMatchObject({
+      type: "summary",
+      cached: 1,
+      ran: 2,
+      failed: 0
+    })
+  })
+
+  it("leaves the terminal's line alone when its reader goes away", async () => {
+    const warehouse = join(home, "interrupted")
+    const { child, said, ended } = start(
+      "--warehouse",
+      warehouse,
+      "sql",
+      "select * from range(200000)",
+      "--format",
+      "csv"
+    )
+    child.stdout.destroy()
+    expect(await ended).toBe(0)
+    expect(said.err).toBe("")
+  })
+})
