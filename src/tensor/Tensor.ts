@@ -4,7 +4,7 @@
  * lowered by its name and attributes, or through its `decompose`.
  */
 import type { Dim, Shape, ShapeLike } from "./Dim.ts"
-import { shapeText, toShape } from "./Dim.ts"
+import { equalShapes, shapeText, toShape } from "./Dim.ts"
 import type { NdArray } from "./NdArray.ts"
 import { rowOf } from "./ops.ts"
 
@@ -287,3 +287,9 @@ export const typeText = ({ dtype, shape }: TensorType): string => `${dtype}${sha
 /** The error for operands whose types do not fit. */
 export const mismatch = (what: string, inputs: readonly TensorType[], why: string): RangeError =>
   new RangeError(`${what}: ${inputs.map(typeText).join(" and ")}: ${why}`)
+
+/** Throws a RangeError that names both where a tensor has not the shape it must have. */
+export const checkShape = (what: string, x: Tensor, shape: Shape): void => {
+  if (!equalShapes(x.shape, shape))
+    throw new RangeError(`${what}: ${typeText(x)} should be ${typeText({ dtype: x.dtype, shape })}`)
+}

@@ -56,7 +56,11 @@ const wrong: Readonly<Record<string, readonly [() => unknown, string]>> = {
   ],
   "a literal that does not fill its shape": [() => constant([1, 2, 3], "f32", [2, 2]), "[2, 2]"],
   "the derivative of something else than a scalar": [() => gradient(x, [x]), "f32[batch, 3]"],
-  "a composite's parts": [() => swiglu(x, y), "f32[batch, 3] and f32[time, 3]"],
+  "the parts of swiglu": [() => swiglu(x, y), "f32[time, 3] should be f32[batch, 3]"],
+  "a norm's weight that would broadcast": [
+    () => rmsNorm(x, input("w", "f32", [1])),
+    "rmsNorm: the weight: f32[1] should be f32[3]"
+  ],
   "a linear layer of another width": [
     () => linear(x, input("w", "f32", [5, 4])),
     "f32[batch, 3] and f32[5, 4]: the shapes do not multiply (right transposed)"

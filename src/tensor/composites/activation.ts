@@ -6,12 +6,15 @@
  */
 import { abs, add, erf, exp, log1p, min, mul, neg, sigmoid, square, sub } from "../ops/elementwise.ts"
 import type { Composite, Tensor } from "../Tensor.ts"
-import { applyComposite } from "../Tensor.ts"
+import { applyComposite, checkShape } from "../Tensor.ts"
 
 /** Inputs (gate, up), of one shape; outputs (y). */
 export const swigluOp: Composite = {
   name: "swiglu",
-  decompose: ([gate, up]) => [mul(mul(gate!, sigmoid(gate!)), up!)],
+  decompose: ([gate, up]) => {
+    checkShape("swiglu: the second operand", up!, gate!.shape)
+    return [mul(mul(gate!, sigmoid(gate!)), up!)]
+  },
   vjp: ({ inputs: [gate, up], cotangents: [dy] }) => applyComposite(swigluGradOp, [dy!, gate!, up!], {})
 }
 

@@ -6,7 +6,7 @@
  */
 import { add, div, mul, sqrt, square, sub } from "../ops/elementwise.ts"
 import type { Composite, Tensor } from "../Tensor.ts"
-import { applyComposite } from "../Tensor.ts"
+import { applyComposite, checkShape } from "../Tensor.ts"
 
 type AdamwAttributes = {
   readonly beta1: number
@@ -20,6 +20,7 @@ export const adamwOp: Composite<AdamwAttributes> = {
   name: "adamw",
   decompose: (inputs, { beta1, beta2, epsilon, weightDecay }) => {
     const [p, g, m, v] = [inputs[0]!, inputs[1]!, inputs[2]!, inputs[3]!]
+    for (const x of [g, m, v]) checkShape("adamw: a parameter's gradient or state", x, p.shape)
     const [learningRate, correction1, correction2] = [inputs[4]!, inputs[5]!, inputs[6]!]
     const nextM = add(mul(m, beta1), mul(g, 1 - beta1))
     const nextV = add(mul(v, beta2), mul(square(g), 1 - beta2))

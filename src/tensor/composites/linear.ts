@@ -8,7 +8,7 @@ import { add, mul } from "../ops/elementwise.ts"
 import { reduceSum } from "../ops/reduce.ts"
 import { asRows } from "../ops/shape.ts"
 import type { Composite, Tensor } from "../Tensor.ts"
-import { applyComposite } from "../Tensor.ts"
+import { applyComposite, checkShape } from "../Tensor.ts"
 
 type LinearAttributes = {
   readonly bias: boolean
@@ -21,6 +21,7 @@ export const linearOp: Composite<LinearAttributes> = {
   name: "linear",
   decompose: (inputs, { bias, lora }) => {
     const [x, weight] = [inputs[0]!, inputs[1]!]
+    if (bias) checkShape("linear: the bias", inputs[2]!, weight.shape.slice(0, 1))
     const plain = dot(x, weight, { transposeRight: true })
     const y = bias ? add(plain, inputs[2]!) : plain
     if (lora === null) return [y]

@@ -8,7 +8,7 @@
 import { add, cast, mul, rsqrt, square, sub } from "../ops/elementwise.ts"
 import { reduceMean, reduceSum } from "../ops/reduce.ts"
 import type { Composite, Tensor } from "../Tensor.ts"
-import { applyComposite } from "../Tensor.ts"
+import { applyComposite, checkShape } from "../Tensor.ts"
 
 const keepDims = { keepDims: true }
 
@@ -23,6 +23,7 @@ type Epsilon = { readonly epsilon: number }
 export const rmsNormOp: Composite<Epsilon> = {
   name: "rmsNorm",
   decompose: ([x, weight], { epsilon }) => {
+    checkShape("rmsNorm: the weight", weight!, x!.shape.slice(-1))
     const wide = atLeastF32(x!)
     const inverse = rsqrt(add(reduceMean(square(wide), -1, keepDims), epsilon))
     return [mul(cast(mul(wide, inverse), x!.dtype), weight!), inverse]
@@ -49,6 +50,8 @@ export const rmsNormGradOp: Composite<{ readonly weight: boolean }> = {
 export const layerNormOp: Composite<Epsilon> = {
   name: "layerNorm",
   decompose: ([x, weight, bias], { epsilon }) => {
+    checkShape("layerNorm: the weight", weight!, x!.shape.slice(-1))
+    checkShape("layerNorm: the bias", bias!, x!.shape.slice(-1))
     const wide = atLeastF32(x!)
     const mean = reduceMean(wide, -1, keepDims)
     const centred = sub(wide, mean)
