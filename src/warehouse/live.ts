@@ -2,15 +2,15 @@
  * The supervisor's own database, `live.duckdb`. DuckDB's lock on it is the one-supervisor mutex: it goes away with the
  * process, so after a `kill -9` the next run takes over, and first takes in what journals gained in between.
  */
-import { mkdirSync, realpathSync } from "node:fs"
+import { mkdirSync, realpathSync, statSync } from "node:fs"
 import { join } from "node:path"
 import { Clock, type Context, Effect, Layer, type Scope, Semaphore } from "effect"
-import type { SqlClient } from "effect/sql"
+import { SqlClient } from "effect/sql"
 import { Indexes } from "../runner/Index.ts"
 import { type AblationCache, refreshAblation } from "./ablationTable.ts"
 import { DuckDb } from "./DuckDb.ts"
 import { WarehouseError, WarehouseInUse } from "./errors.ts"
-import { databaseError, type Ingested, ingestJournal, journals } from "./ingest.ts"
+import { databaseError, ingestJournal, journals } from "./ingest.ts"
 import { migrate, recreateViews } from "./Migrations.ts"
 import { publish, publishDue } from "./publish.ts"
 
@@ -82,6 +82,15 @@ export const lock = (
     )
   })
 
+const ingestedOffsets = Effect.gen(function* () {
+  const sql = yield* SqlClient.SqlClient
+  const known = yield* sql<{ file: string; bytes: bigint }>`select file, bytes from raw.journals`
+  return new Map(known.map(({ file, bytes }) => [file, Number(bytes)]))
+})
+
+/** Bytes of a file; 0 where there is none, as of a journal that has not begun. */
+const sizeOf = (path: string): number => statSync(path, { throwIfNoEntry: false })?.size ?? 0
+
 /** The live database of a locked folder, migrated, its views made, every journal taken in. */
 export const start = Effect.fn("warehouse.start")(function* (
   dir: string,
@@ -99,9 +108,16 @@ export const start = Effect.fn("warehouse.start")(function* (
   const started = yield* Clock.currentTimeMillis
   const state = { changed: true, lastPublished: started, spent: 0, lastTook: 0 }
 
+  // What is known of each journal, so that one without news costs a `stat` and no transaction.
+  const offsets = yield* inside(ingestedOffsets).pipe(Effect.mapError(onSqlError))
   const ingest = Effect.fn("warehouse.ingestAll")(function* (files: ReadonlyArray<string>) {
-    const each = yield* Effect.forEach(files, (file) => inside(ingestJournal(dir, file)))
-    state.changed ||= each.some((one: Ingested) => one.lines > 0)
+    for (const file of files) {
+      if (sizeOf(join(dir, file)) === (offsets.get(file) ?? 0)) continue
+      offsets.delete(file)
+      const { lines, offset } = yield* inside(ingestJournal(dir, file))
+      offsets.set(file, offset)
+      state.changed ||= lines > 0
+    }
   })
   const catchUp = Effect.flatMap(journals(dir), ingest)
 

@@ -13,6 +13,7 @@ import {
   StatementType
 } from "@duckdb/node-api"
 import { Effect, type Scope } from "effect"
+import type { SqlError } from "effect/sql"
 import { table } from "../report/table.ts"
 import { connect } from "./DuckDb.ts"
 import { QueryRefused } from "./errors.ts"
@@ -47,6 +48,17 @@ const safe = {
   allow_community_extensions: "false"
 }
 
+const unreadable = (path: string, reason: SqlError.SqlErrorReason) =>
+  reason._tag === "LockTimeoutError"
+    ? refused(
+        "missing",
+        `${path} is open for writing in another program: close it there, or open it read-only (duckdb -readonly)`
+      )
+    : refused(
+        "missing",
+        `${path} cannot be read (${reason.message ?? reason._tag}): \`exp rebuild\` makes it again from the journals`
+      )
+
 /** The published database of a warehouse folder, locked down. `folder`: the one folder that it may write to. */
 const openPublished = (dir: string, folder?: string): Effect.Effect<DuckDBConnection, QueryRefused, Scope.Scope> =>
   Effect.gen(function* () {
@@ -57,14 +69,7 @@ const openPublished = (dir: string, folder?: string): Effect.Effect<DuckDBConnec
         `${dir} has no database yet (${publishedName}): \`exp run EXPERIMENT\` makes it, and \`exp rebuild\` makes it again from journals. --warehouse names another folder`
       )
     }
-    const connection = yield* connect({ path, config: safe }).pipe(
-      Effect.mapError((e) =>
-        refused(
-          "missing",
-          `${path} cannot be read (${e.reason.message ?? e.message}): \`exp rebuild\` makes it again from the journals`
-        )
-      )
-    )
+    const connection = yield* connect({ path, config: safe }).pipe(Effect.mapError((e) => unreadable(path, e.reason)))
     yield* attempt(async () => {
       if (folder !== undefined) await connection.run(`set allowed_directories = ['${folder.replaceAll("'", "''")}']`)
       await connection.run("set TimeZone = 'UTC'")

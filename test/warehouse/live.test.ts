@@ -283,6 +283,20 @@ describe("a warehouse made from journals", () => {
     })
   )
 
+  it.live("answers the questions of its page", () =>
+    Effect.gen(function* () {
+      const dir = yield* j.folder
+      story(dir)
+      yield* opened(dir)
+      const page = readFileSync(new URL("../../docs/warehouse.md", import.meta.url), "utf8")
+      const fenced = [...page.matchAll(/```sql\n([\s\S]*?)```/g)].map((match) => match[1]!)
+      assert.isAtLeast(fenced.length, 2)
+      for (const question of fenced) yield* rows(dir, question)
+      for (const [view, names] of Object.entries(columns)) assert.include(page, `| \`${view}\` |`, names.join(", "))
+      for (const names of Object.values(columns)) assert.include(page, `\`${names.join(", ")}\``)
+    })
+  )
+
   it.live("is the same after `rebuild`, and after both databases were lost", () =>
     Effect.gen(function* () {
       const dir = yield* j.folder
