@@ -1,33 +1,13 @@
 /** Gates: bounds that an experiment declares on its own ablation (`report.gates`). A broken one is exit code 5. Pure. */
 import type { Gate } from "../dsl/Planned.ts"
+import type { AblationRow } from "../report/ablation.ts"
 import { number } from "./format.ts"
 
-/** A row of `ablation`, as far as gates look at it. */
-export interface Measured {
-  readonly metric: string
-  readonly arm: string
-  readonly baseline: string | null
-  readonly value: number | null
-  readonly baseline_value: number | null
-  readonly difference: number | null
-  readonly low: number | null
-  readonly high: number | null
-}
-
-/** A row as the warehouse answers it. */
-export const measuredRow = (row: Readonly<Record<string, unknown>>): Measured => {
-  const figure = (name: string) => (typeof row[name] === "number" ? row[name] : null)
-  return {
-    metric: String(row["metric"]),
-    arm: String(row["arm"]),
-    baseline: typeof row["baseline"] === "string" ? row["baseline"] : null,
-    value: figure("value"),
-    baseline_value: figure("baseline_value"),
-    difference: figure("difference"),
-    low: figure("low"),
-    high: figure("high")
-  }
-}
+/** What gates look at in a row of `ablation`. */
+export type Measured = Pick<
+  AblationRow,
+  "metric" | "arm" | "baseline" | "value" | "baseline_value" | "difference" | "low" | "high"
+>
 
 const bound = ({ min, max }: Gate): string =>
   [min === null ? "" : `at least ${number(min)}`, max === null ? "" : `at most ${number(max)}`]

@@ -5,6 +5,7 @@
 import { join, relative } from "node:path"
 import { Clock, Console, Effect } from "effect"
 import type { LoadedExperiment, Plan } from "../dsl/Planned.ts"
+import { experimentText, readAblation } from "../report/experiment.ts"
 import type { RunEvent } from "../runner/events.ts"
 import { select } from "../runner/selection.ts"
 import { cpuSlots, run } from "../runner/supervisor.ts"
@@ -12,12 +13,10 @@ import * as live from "../warehouse/live.ts"
 import { rows } from "../warehouse/sql.ts"
 import { Code, CommandFailed, silently, usage } from "./failure.ts"
 import { about, count, paintFor } from "./format.ts"
-import { broken, measuredRow } from "./gates.ts"
-import { quoted } from "./inspect.ts"
+import { broken } from "./gates.ts"
 import { type Asked, planned } from "./planning.ts"
 import { unshared } from "./planView.ts"
 import * as progress from "./progress.ts"
-import { rowsTable } from "./rows.ts"
 import { type Screen, screen } from "./screen.ts"
 
 export interface Request extends Asked {
@@ -116,12 +115,6 @@ const watching = Effect.fnUntraced(function* (request: Request, plan: Plan, want
   }
 })
 
-/** The rows of this experiment's ablation. */
-const ablation = (warehouse: string, experiment: string) =>
-  Effect.map(rows(warehouse, `from ablation where experiment = ${quoted(experiment)}`), (found) =>
-    found.map(measuredRow)
-  )
-
 const closing = (request: Request, experiment: LoadedExperiment): ReadonlyArray<string> => [
   "Next:",
   `  ${command(request, "sql", `from ablation where experiment = '${experiment.name}'`)}`,
@@ -166,11 +159,12 @@ export const runExperiment = Effect.fn("exp.runExperiment")(function* (request: 
   const partial = request.only !== undefined || request.limit !== undefined
   const gates = partial || summary.failed > 0 ? [] : experiment.report.gates
   if (!request.json) {
-    const found = yield* rows(
-      request.warehouse,
-      `select metric, arm, value, difference, low, high, n_seeds, n_prompts from ablation where experiment = ${quoted(experiment.name)}`
-    )
-    if (found.length > 0) yield* say(`\n${rowsTable(found, process.stdout.columns)}\n`)
+    const paint = paintFor(process.stdout)
+    const text = yield* experimentText(request.warehouse, experiment.name, {
+      ...(process.stdout.isTTY ? { width: process.stdout.columns } : {}),
+      emphasise: (line) => paint("bold", line)
+    })
+    if (text !== "") yield* say(`\n${text}\n`)
     for (const line of closing(request, experiment)) yield* say(line)
   }
   if (summary.failed > 0) {
@@ -180,7 +174,7 @@ export const runExperiment = Effect.fn("exp.runExperiment")(function* (request: 
       message: `${count(summary.failed, "task")} failed; the rest is done and kept. Try again: ${again(request)}`
     })
   }
-  const wrong = gates.length === 0 ? [] : broken(gates, yield* ablation(request.warehouse, experiment.name))
+  const wrong = gates.length === 0 ? [] : broken(gates, yield* readAblation(request.warehouse, experiment.name))
   if (wrong.length > 0) {
     return yield* new CommandFailed({
       code: Code.gateFailed,

@@ -30,7 +30,7 @@ export const screen = (out: Terminal): Screen => {
   const text = (lines: ReadonlyArray<string>) => lines.map((line) => `${line}\n`).join("")
   const replace = (above: ReadonlyArray<string>, below: ReadonlyArray<string>) => {
     // More lines than the terminal has could not be moved over again.
-    const fitting = below.slice(-Math.max(1, (out.rows ?? 24) - 2))
+    const fitting = below.slice(-Math.max(1, (out.rows || 24) - 2))
     const hide = drawn.length === 0 && fitting.length > 0 ? hideCursor : ""
     const show = drawn.length > 0 && fitting.length === 0 ? showCursor : ""
     out.write(`${hide}\r${up(drawn.length)}${clearBelow}${text(above)}${text(fitting)}${show}`)
@@ -38,7 +38,7 @@ export const screen = (out: Terminal): Screen => {
   }
   return {
     get columns() {
-      return (out.columns ?? 101) - 1
+      return (out.columns || 101) - 1
     },
     say: (lines) => {
       if (lines.length === 0) return

@@ -138,7 +138,7 @@ describe("from plan to answers", () => {
       const second = yield* here("run", climb)
       assert.strictEqual(second.code, 0)
       assert.match(second.out, /Nothing had to be done: 9 tasks cached \(ran: 0\)/)
-      assert.match(second.out, /eval\/height +stride=2 .* 3 /)
+      assert.match(second.out, /eval\/height +stride=2 .*\+3\.000/)
       assert.match(second.out, /exp --warehouse .* sql "from ablation where experiment = 'climb'"/)
 
       const cached = json(yield* here("plan", climb, "--json"))[0]
