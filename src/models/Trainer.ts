@@ -137,7 +137,8 @@ export const makeTrainer = Effect.fn("Trainer.make")(function* (
     const outputs = yield* device.run(
       step,
       {
-        ...state,
+        ...parameters,
+        ...moments,
         ...gradients,
         learningRate: scalar(learningRate),
         correction1: scalar(correction1),

@@ -57,7 +57,7 @@ export const corrections = ({ beta1 = 0.9, beta2 = 0.999 }: OptimizerSettings, s
 /**
  * The program of one optimizer step. Inputs: `<name>`, `grad:<name>`, `m:<name>`, `v:<name>` for each parameter, scalars
  * `learningRate`, `correction1`, `correction2`. Outputs: the same names for parameters and moments, in place, and the
- * scalar `gradNorm` before clipping. Without `weights` only the moments move.
+ * scalar `gradNorm` before clipping. Without `weights` only the moments are outputs.
  */
 export const applyProgram = (
   name: string,
@@ -84,7 +84,7 @@ export const applyProgram = (
       { param, grad: factor === undefined ? grad : mul(grad, factor), m, v },
       { learningRate, correction1, correction2, beta1, beta2, epsilon, weightDecay: decays ? weightDecay : 0 }
     )
-    inputs.push(...(weights ? [param] : []), grad, m, v)
+    inputs.push(param, grad, m, v)
     const results = {
       ...(weights ? { [spec.name]: next.param } : {}),
       [`m:${spec.name}`]: next.m,
