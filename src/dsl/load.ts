@@ -4,19 +4,20 @@
  */
 import { resolve } from "node:path"
 import { Effect, Result, Schema } from "effect"
+import { defaultGraph, type ResolvedArm, resolveArms } from "./arms.ts"
 import type { Json } from "./canonical.ts"
-import { type ArmSpec, type Chain, readChain } from "./chain.ts"
+import { type Chain, readChain } from "./chain.ts"
 import { resolveFiles } from "./files.ts"
 import { problemsOf } from "./issues.ts"
 import { type Entry, emptyMap, follow, type Located, plain } from "./located.ts"
 import { defaultThreads } from "./numericClass.ts"
 import { build } from "./Pipeline.ts"
-import type { LoadedExperiment, ResolvedPipeline, Variant } from "./Planned.ts"
-import { applicable, expand, merge, unionDefaults, unknownKeys } from "./params.ts"
-import { type Ast, encodedAst, has, knownPaths } from "./paths.ts"
+import type { LoadedExperiment, Variant } from "./Planned.ts"
+import { applicable, expand, merge, nameVariants, unionDefaults, unknownKeys } from "./params.ts"
+import { type Ast, has, knownPaths } from "./paths.ts"
 import { didYouMean, InvalidExperiment, type Place, type Problem, problemAt, tidy } from "./problems.ts"
 import { checkReferences } from "./references.ts"
-import { availablePipelines, importPipeline, pipelineFile, projectRootOf } from "./resolve.ts"
+import { projectRootOf } from "./resolve.ts"
 import type { TaskNode } from "./Stage.ts"
 import { type Point, pointIds, project, readSweep } from "./sweep.ts"
 import { parseYaml } from "./yaml.ts"
@@ -26,18 +27,6 @@ export interface LoadOptions {
   readonly set?: ReadonlyArray<string>
   /** Default: the nearest folder with a package.json above the file. */
   readonly projectRoot?: string
-}
-
-/** An arm whose pipeline was found. */
-export interface ResolvedArm {
-  readonly name: string | null
-  readonly place: Place
-  /** Parameters that only this arm has. */
-  readonly own: ReadonlyArray<Located>
-  /** Those and the shared ones, lowest first. */
-  readonly layers: ReadonlyArray<Located>
-  readonly pipeline: ResolvedPipeline
-  readonly ast: Ast
 }
 
 /** Reads, resolves and checks an experiment file. Fails with every problem at once; creates nothing on disk. */
@@ -135,51 +124,6 @@ const load = async (file: string, options: LoadOptions): Promise<Outcome> => {
 
 const has1 = (asts: ReadonlyArray<Ast>, axis: string): boolean => asts.some((ast) => has(ast, axis.split(".")))
 
-/** The pipeline of every arm; one arm without a name where there are no `arms`. */
-const resolveArms = async (chain: Chain, projectRoot: string, problems: Array<Problem>) => {
-  const specs: ReadonlyArray<readonly [string | null, ArmSpec | undefined]> =
-    chain.arms.size === 0 ? [[null, undefined]] : [...chain.arms]
-  const available = () => availablePipelines(projectRoot)
-  const list = () => {
-    const names = available()
-    return names.length === 0
-      ? "there is no pipelines/ folder here; write ./file.ts or package/export"
-      : `pipelines: ${names.join(", ")}`
-  }
-  const arms: Array<ResolvedArm> = []
-  for (const [name, spec] of specs) {
-    const entry = spec?.pipeline ?? chain.pipeline
-    if (entry === undefined) {
-      const place = spec?.place ?? { ...chain.top, path: "pipeline" }
-      problems.push(
-        problemAt(place, name === null ? "the experiment has no pipeline" : `arm ${name} has no pipeline`, list())
-      )
-      continue
-    }
-    const place = entry.value.at
-    const word = entry.value._tag === "Leaf" ? entry.value.value : undefined
-    if (typeof word !== "string") continue
-    const found = pipelineFile(word, chain.folderOf(place.file), projectRoot)
-    const module = "file" in found ? await importPipeline(found.file) : found
-    if ("missing" in found || "missing" in module) {
-      const why = "missing" in found ? found.missing : "missing" in module ? module.missing : ""
-      const guess = didYouMean(word, available())
-      problems.push(problemAt(place, why, guess === null ? list() : `${guess} ${list()}`))
-      continue
-    }
-    const pipeline = { spec: word, file: found.file, pipeline: module.pipeline }
-    arms.push({
-      name,
-      place,
-      own: spec?.own ?? [],
-      layers: spec?.layers ?? chain.params,
-      pipeline,
-      ast: encodedAst(module.pipeline.params)
-    })
-  }
-  return { arms, complete: arms.length === specs.length }
-}
-
 /** One `--set key=value` as a layer. */
 const readSet = (text: string, line: number, problems: Array<Problem>): ReadonlyArray<Located> => {
   const equals = text.indexOf("=")
@@ -231,7 +175,7 @@ const decodeVariant = async (
     (older, layer) => merge(older, applicable(layer, ast), ast),
     unionDefaults(ast, place)
   )
-  const { value: tree, problems } = await resolveFiles(merged, ast, chain.folderOf)
+  const { value: tree, problems } = await resolveFiles(nameVariants(merged, ast), ast, chain.folderOf)
   const missingAt = { ...place, path: "params" }
   const decoded = Schema.decodeUnknownResult(pipeline.params, strict)(plain(tree))
   if (Result.isFailure(decoded)) {
@@ -256,16 +200,5 @@ const decodeVariant = async (
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause)
     return { params: null, problems: [problemAt(place, `pipeline ${pipeline.name} cannot be built: ${why}`)] }
-  }
-}
-
-/** The graph that an arm has by its defaults, so that what refers to it can be checked although its parameters are wrong. */
-const defaultGraph = (arm: ResolvedArm): ReadonlyArray<TaskNode> => {
-  const decoded = Schema.decodeUnknownResult(arm.pipeline.pipeline.params)({} as unknown)
-  if (Result.isFailure(decoded)) return []
-  try {
-    return build(arm.pipeline.pipeline, decoded.success)
-  } catch {
-    return []
   }
 }

@@ -6,7 +6,7 @@
  */
 import { SchemaAST } from "effect"
 import { type Entry, emptyMap, type Located, type LocatedMap, locate } from "./located.ts"
-import { type Ast, defaultOf, objects, step, tagsOf, under } from "./paths.ts"
+import { type Ast, defaultOf, discriminator, objects, step, tagsOf, under } from "./paths.ts"
 import { type Place, type Problem, problemAt } from "./problems.ts"
 
 /** Dotted keys as nested objects, in lists too. A leaf that one layer spells twice is a problem. */
@@ -99,24 +99,50 @@ export const merge = (older: Located, newer: Located, ast?: Ast): Located => {
 const isOther = (older: LocatedMap, newer: LocatedMap, ast: Ast): boolean => {
   const variants = objects(ast)
   if (variants.length < 2) return false
-  const leaf = (map: LocatedMap, key: string): unknown => {
-    const value = map.entries.get(key)?.value
-    return value?._tag === "Leaf" ? value.value : undefined
-  }
-  const tags = [...tagsOf(variants[0]!).keys()].filter((key) => variants.every((v) => tagsOf(v).has(key)))
-  for (const tag of tags) {
+  const tag = discriminator(ast)?.tag
+  if (tag !== undefined) {
     const [a, b] = [leaf(older, tag), leaf(newer, tag)]
     if (a !== undefined && b !== undefined) return a !== b
   }
-  const fits = (map: LocatedMap) =>
-    variants.filter((v) => {
-      const known = tagsOf(v)
-      return [...map.entries.keys()].every(
-        (key) => under(v, key).length > 0 && (!known.has(key) || known.get(key) === leaf(map, key))
-      )
-    })
-  const [before, after] = [fits(older), fits(newer)]
+  const [before, after] = [fitting(older, ast), fitting(newer, ast)]
   return before.length > 0 && after.length > 0 && !after.some((v) => before.includes(v))
+}
+
+const leaf = (map: LocatedMap, key: string): unknown => {
+  const value = map.entries.get(key)?.value
+  return value?._tag === "Leaf" ? value.value : undefined
+}
+
+/** The members of a union that have all of an object's keys, and no other literals than it. */
+const fitting = (map: LocatedMap, ast: Ast): ReadonlyArray<SchemaAST.Objects> =>
+  objects(ast).filter((member) => {
+    const known = tagsOf(member)
+    return [...map.entries.keys()].every(
+      (key) => under(member, key).length > 0 && (!known.has(key) || known.get(key) === leaf(map, key))
+    )
+  })
+
+/**
+ * Variants by their full name: an object without discriminator whose keys only one variant has gets it
+ * (`data: { path: x }`), and a variant's name alone stands for that variant (`data: world`).
+ */
+export const nameVariants = (node: Located, ast: Ast): Located => {
+  const union = discriminator(ast)
+  if (node._tag === "Leaf" && union?.variants.has(node.value)) {
+    return { ...emptyMap(node.at), entries: new Map([[union.tag, { key: node.at, value: node }]]) }
+  }
+  if (node._tag !== "Map") return node
+  const entries = new Map<string, Entry>()
+  const fits = union === undefined || node.entries.has(union.tag) ? [] : fitting(node, ast)
+  if (union !== undefined && fits.length === 1) {
+    const name = [...union.variants].find(([, member]) => member === fits[0])?.[0]
+    entries.set(union.tag, { key: node.at, value: { _tag: "Leaf", at: node.at, value: name } })
+  }
+  for (const [key, entry] of node.entries) {
+    const inner = step(ast, key)
+    entries.set(key, inner === undefined ? entry : { key: entry.key, value: nameVariants(entry.value, inner) })
+  }
+  return { ...node, entries }
 }
 
 /**

@@ -78,6 +78,21 @@ export const tagsOf = (member: SchemaAST.Objects): ReadonlyMap<string, unknown> 
     )
   )
 
+/** The key that tells all object members apart, with each one's literal; undefined where there is no such key. */
+export const discriminator = (
+  ast: Ast
+): { readonly tag: string; readonly variants: ReadonlyMap<unknown, SchemaAST.Objects> } | undefined => {
+  const all = objects(ast)
+  if (all.length < 2) return undefined
+  for (const tag of tagsOf(all[0]!).keys()) {
+    const variants = new Map(
+      all.flatMap((member) => (tagsOf(member).has(tag) ? [[tagsOf(member).get(tag), member] as const] : []))
+    )
+    if (variants.size === all.length) return { tag, variants }
+  }
+  return undefined
+}
+
 export const descriptionOf = (ast: Ast): string | undefined => SchemaAST.resolveDescription(ast)
 
 /** The default as YAML would spell it; `undefined` where there is none. */

@@ -14,6 +14,7 @@ import {
   type Ast,
   defaultOf,
   descriptionOf,
+  discriminator,
   encodedAst,
   fileAt,
   keysOf,
@@ -174,10 +175,12 @@ const value = (defs: Record<string, JsonSchema>, name: string, ast: Ast, mode: M
 
 /** A section, or what else may stand in its place. */
 const alternatives = (reference: JsonSchema, ast: Ast): JsonSchema => {
+  const names = [...(discriminator(ast)?.variants.keys() ?? [])].map(String)
   const others = members(ast).filter((member) => !objects(member).length)
   const fallback = defaultOf(ast)
   const extra = fallback === undefined ? {} : { default: fallback as Json }
-  return others.length === 0 ? { ...reference, ...extra } : { anyOf: [reference, ...others.map(leaf)], ...extra }
+  const also = [...(names.length > 0 ? [{ enum: names }] : []), ...others.map(leaf)]
+  return also.length === 0 ? { ...reference, ...extra } : { anyOf: [reference, ...also], ...extra }
 }
 
 const leaf = (ast: Ast): JsonSchema => {

@@ -102,6 +102,16 @@ sweep: { grid: { grpo.steps: [5] } }
     expect(each(e, "data.source")[0]).toMatchObject({ kind: "file", path: { _tag: "File" } })
   })
 
+  it("a variant is known by its keys, and by its name alone", async () => {
+    const files = { "rows.csv": "a\n" }
+    const source = async (yaml: string, set: ReadonlyArray<string> = []) =>
+      each(await load(`${head}params: { data.source: ${yaml} }\n`, { files, set }), "data.source")[0]
+    expect(await source("{ path: rows.csv }")).toMatchObject({ kind: "file", path: { _tag: "File" } })
+    expect(await source("{ path: rows.csv }", ["data.source=world"])).toEqual({ kind: "world", situations: 100 })
+    expect(await source("world", ["data.source.situations=4"])).toEqual({ kind: "world", situations: 4 })
+    expect(await source("{ situations: 4 }")).toEqual({ kind: "world", situations: 4 })
+  })
+
   it("YAML anchors work", async () => {
     const e = await load(`${head}params: { warmStart.steps: &n 7, estimator.steps: *n }\n`)
     expect([each(e, "warmStart.steps"), each(e, "estimator.steps")]).toEqual([[7], [7]])

@@ -62,7 +62,10 @@ it("offers descriptions and defaults, and says each section once", () => {
   })
   expect(defs["op.grpo"]?.properties["reward.coverage.weight"]).toMatchObject({ default: 0.3, minimum: 0 })
   expect(defs["op.data.source"]?.properties["path"]).toEqual({ type: "string", description: "rows" })
-  expect(defs["op.data"]?.properties["source"]).toEqual({ $ref: "#/$defs/op.data.source", default: { kind: "world" } })
+  expect(defs["op.data"]?.properties["source"]).toEqual({
+    anyOf: [{ $ref: "#/$defs/op.data.source" }, { enum: ["world", "file"] }],
+    default: { kind: "world" }
+  })
   expect(JSON.stringify(schema)).not.toContain("9007199254740991")
 })
 
