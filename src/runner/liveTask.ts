@@ -36,6 +36,7 @@ export const liveTask = (attemptDir: string, asked: TaskFile, journal: JournalWr
   let checkpointedAt = performance.now()
   let askedAt = checkpointedAt
   let turnedAt = checkpointedAt
+  let shownAt = checkpointedAt
 
   /** Decides the head, once; true if this call made it resume. */
   const head = (resume: boolean): boolean => {
@@ -64,6 +65,14 @@ export const liveTask = (attemptDir: string, asked: TaskFile, journal: JournalWr
     const line = { t: "event", name, detail: detail ?? null }
     if (waiting === undefined) journal.append(line)
     else waiting.push(line)
+  }
+  /** Seen from outside at once, unless steps are so short that the next one carries it along. */
+  const progress = (step: number, of: number): void => {
+    row({ t: "progress", step, of })
+    const now = performance.now()
+    if (now - shownAt < turnEveryMs) return
+    shownAt = now
+    journal.flush()
   }
   /** Rows whose NaN and infinities become null; an event beside them says which. */
   const rows = (t: string, content: Line): Effect.Effect<void> =>
@@ -120,7 +129,7 @@ export const liveTask = (attemptDir: string, asked: TaskFile, journal: JournalWr
       event: (name, detail) => Effect.sync(() => event(name, detail)),
       progress: (step, of) =>
         Effect.andThen(
-          Effect.sync(() => row({ t: "progress", step, of })),
+          Effect.sync(() => progress(step, of)),
           turn
         ),
       resume,

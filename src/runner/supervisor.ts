@@ -6,7 +6,7 @@
  * write one more checkpoint, records the state and ends.
  */
 import { availableParallelism } from "node:os"
-import { Effect, Fiber, Queue, type Scope } from "effect"
+import { Cause, Effect, Fiber, Queue, type Scope } from "effect"
 import { type FileFailure, fileFailure } from "../artifact/FileFailure.ts"
 import { makeFolders } from "../artifact/realisation.ts"
 import { makeStore } from "../artifact/store.ts"
@@ -183,6 +183,7 @@ const makeRun = Effect.fnUntraced(function* (plan: Plan, options: RunOptions, pl
         onEvent({ type: "progress", key: task.key, ...seen })
     }
     yield* runAttempt(place, ready, watcher).pipe(
+      Effect.catchCause((cause) => Effect.succeed(brokenOff(cause))),
       Effect.flatMap((result) =>
         Queue.offer(mailbox, {
           _tag: "Ended",
@@ -282,5 +283,11 @@ const makeRun = Effect.fnUntraced(function* (plan: Plan, options: RunOptions, pl
 
   return { loop, drain, finish, counts: () => tasks.counts() }
 })
+
+/** A bug in the runner fails the task at hand, not the run. */
+const brokenOff = (cause: Cause.Cause<never>): Result => {
+  const failure = failureOf({ _tag: "Defect", message: `a bug in the runner: ${Cause.pretty(cause)}` })
+  return { _tag: "Failed", attempt: null, failure, killed: false }
+}
 
 const journalOf = (attempt: string): string => `attempts/${attempt}/journal.ndjson`

@@ -9,6 +9,7 @@ import { mkdir, rm } from "node:fs/promises"
 import { basename, dirname, join } from "node:path"
 import { pathToFileURL } from "node:url"
 import { Cause, Effect, Exit, Predicate, Schema } from "effect"
+import { errnoOf, fileFailure } from "../artifact/FileFailure.ts"
 import { hashFolder, identify } from "../artifact/folder.ts"
 import type { AnyKind } from "../artifact/Kind.ts"
 import { reservedName } from "../artifact/store.ts"
@@ -86,7 +87,10 @@ const describe = async (folders: ReadonlyArray<readonly [string, string]>, stage
 const errorOf = (cause: Cause.Cause<unknown>): { tag: string; message: string; stack: string } => {
   const failed = cause.reasons.find(Cause.isFailReason)
   const died = cause.reasons.find(Cause.isDieReason)
-  const error = failed?.error ?? died?.defect
+  const found = failed?.error ?? died?.defect
+  // What the file system refused says so, with the remedy, wherever in a stage it was met.
+  const refused = errnoOf(found) === undefined ? undefined : fileFailure("using", "the attempt's folder")(found)
+  const error = refused === undefined || refused._tag === "FileTrouble" ? found : refused
   const tag = Predicate.hasProperty(error, "_tag")
     ? String(error._tag)
     : error instanceof Error

@@ -97,9 +97,9 @@ describe("numbers that JSON has not", () => {
 
 describe("ids", () => {
   it("sort by time as text", () => {
-    const times = [0, 1, 36 ** 8 - 1, 36 ** 8, Date.UTC(2026, 10, 21), Date.UTC(5000, 0)]
+    const times = [0, 1, Date.UTC(2026, 10, 21), 36 ** 8 - 1, 36 ** 8, Date.UTC(5000, 0)]
     const ids = times.map(newId)
     assert.deepStrictEqual([...ids].sort(), ids)
-    assert.match(ids[4] ?? "", /^[0-9a-z]{9}-[0-9a-z]{12}$/)
+    assert.match(ids[2] ?? "", /^[0-9a-z]{9}-[0-9a-z]{12}$/)
   })
 })

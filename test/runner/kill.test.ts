@@ -9,6 +9,7 @@ import { Effect } from "effect"
 import { beforeAll, describe, expect, it } from "vitest"
 import type { RunEvent, TaskEvent } from "../../src/runner/events.ts"
 import { select } from "../../src/runner/selection.ts"
+import { rows } from "../../src/warehouse/sql.ts"
 import { type Params, planOf, resultOf, runLines, runPlan } from "../support/counted.ts"
 import { freshFolder } from "../support/folders.ts"
 
@@ -187,5 +188,16 @@ describe("a second supervisor", () => {
     last.stdout?.resume()
     expect(await ended(last)).toBe(0)
     expect(resultOf(root, key)).toEqual(undisturbed)
+    // And readers see every row exactly once, those of before and after the blow.
+    const ask = (query: string) => Effect.runPromise(rows(root, query))
+    const walked = "from metrics where task_key in (select task_key from tasks where stage = 'walk') and name = 'loss'"
+    expect(await ask(`select count(*) as n, count(distinct step) as steps, max(step) as top ${walked}`)).toEqual([
+      { n: 60, steps: 60, top: 59 }
+    ])
+    expect(await ask("select state, first_step > 0 as resumed from attempts order by attempt_id")).toEqual([
+      { state: "done", resumed: false },
+      { state: "killed", resumed: false },
+      { state: "done", resumed: true }
+    ])
   })
 })
