@@ -4,8 +4,9 @@
  * links lead somewhere. Every experiment is valid, and says what it is for.
  */
 import { execFileSync } from "node:child_process"
-import { existsSync, globSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { existsSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { stripTypeScriptTypes } from "node:module"
+import { tmpdir } from "node:os"
 import { dirname, join } from "node:path"
 import { it } from "@effect/vitest"
 import { Effect, Result } from "effect"
@@ -47,18 +48,20 @@ const problemsOf = async (file: string, projectRoot = root) => {
 }
 
 describe("fenced yaml", () => {
+  const folder = mkdtempSync(join(tmpdir(), "overtone-docs-"))
+  afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
   it.each(ofKind("yaml"))("$at is right", async ({ text }) => {
     const document = parseDocument(text)
     expect(document.errors).toEqual([])
     if (!document.has("pipeline") && !document.has("arms")) return
-    // Where an experiment stands, so that what it extends is found.
-    const file = join(root, "experiments", `.page-${process.pid}.yaml`)
-    writeFileSync(file, text)
-    try {
-      expect(await problemsOf(file)).toEqual([])
-    } finally {
-      rmSync(file)
-    }
+    // As if it stood among the experiments.
+    const bases = document.toJS()["extends"]
+    const absolute = (base: string) => join(root, "experiments", base)
+    if (bases !== undefined) document.set("extends", [bases].flat().map(absolute))
+    const file = join(folder, "page.yaml")
+    writeFileSync(file, String(document))
+    expect(await problemsOf(file)).toEqual([])
   })
 })
 
