@@ -8,15 +8,16 @@ import { areaOf, importsOf, importsUnder, root } from "./support/imports.ts"
 const may: Readonly<Record<string, ReadonlyArray<string>>> = {
   tensor: [],
   objectives: ["tensor"],
+  rewards: [],
   metrics: ["rewards"],
-  rewards: ["dsl"],
-  artifact: ["data", "models", "dsl"],
-  dsl: ["artifact", "device"],
-  device: ["tensor"],
-  models: ["tensor", "device", "objectives", "data"],
   data: [],
-  judge: ["data", "dsl"],
+  artifact: ["data"],
+  device: ["tensor"],
+  // The numeric class of a device is part of keys.
+  dsl: ["artifact", "device"],
+  models: ["tensor", "device", "objectives", "data"],
   world: ["data", "device", "rewards", "models", "metrics", "dsl"],
+  judge: ["data", "dsl"],
   stages: [
     "objectives",
     "rewards",
@@ -31,9 +32,10 @@ const may: Readonly<Record<string, ReadonlyArray<string>>> = {
     "tensor"
   ],
   pipelines: ["stages", "rewards", "objectives", "dsl", "artifact", "models", "data", "world"],
+  runner: ["dsl", "artifact", "device"],
+  // It implements the runner's `Indexes`; what it asks and what is shown of it know each other.
+  warehouse: ["runner", "dsl", "metrics", "report"],
   report: ["metrics", "warehouse"],
-  warehouse: ["artifact", "metrics", "runner", "report", "dsl"],
-  runner: ["dsl", "artifact", "device", "warehouse", "report", "stages"],
   cli: ["runner", "dsl", "warehouse", "report", "device", "bench"],
   "main.ts": ["cli"]
 }
