@@ -31,7 +31,7 @@ export const resolveArms = async (chain: Chain, projectRoot: string, problems: A
   const list = () => {
     const names = available()
     return names.length === 0
-      ? "there is no pipelines/ folder here; write ./file.ts or package/export"
+      ? "there is none in pipelines/ here; write ./file.ts or package/export"
       : `pipelines: ${names.join(", ")}`
   }
   const arms: Array<ResolvedArm> = []

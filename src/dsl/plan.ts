@@ -8,6 +8,7 @@ import { contentKey, encodeParams, keyParams, taskKey } from "./key.ts"
 import { type NumericClass, numericClass } from "./numericClass.ts"
 import type { CodeManifest, LoadedExperiment, Lookup, Plan, PlannedCell, PlannedTask, Variant } from "./Planned.ts"
 import { reasonsFor } from "./reasons.ts"
+import { manifestOf } from "./resolve.ts"
 import type { AnyStage } from "./Stage.ts"
 
 export interface PlanOptions {
@@ -37,7 +38,11 @@ export const plan = Effect.fn("dsl.plan")(function* (
   })
   const code = new Map(stages.map((stage, i) => [stage, manifests[i]!]))
   const { cells, drafts } = draftTasks(experiment, code, numericClass(experiment.compute, options.provider ?? "cpu"))
-  const done: Plan = { experiment: experiment.name, cells, tasks: judge([...drafts.values()], lookup) }
+  const done: Plan = {
+    experiment: experiment.name,
+    cells,
+    tasks: judge([...drafts.values()], lookup, manifestOf(experiment.projectRoot).name)
+  }
   return done
 })
 
@@ -118,7 +123,11 @@ const ordinalsOf = (variant: Variant): ReadonlyArray<number> => {
 }
 
 /** Which tasks exist, and why the others do not. A task whose inputs are to be made is not cached (yet). */
-const judge = (drafts: ReadonlyArray<Draft>, lookup: Lookup): ReadonlyArray<PlannedTask> => {
+const judge = (
+  drafts: ReadonlyArray<Draft>,
+  lookup: Lookup,
+  ownPackage: string | undefined
+): ReadonlyArray<PlannedTask> => {
   const judged = new Map<string, PlannedTask>()
   for (const { task, nodes, cells, spots } of drafts) {
     const inputs = Object.entries(task.inputs).map(([name, { task: key, output }]) => {
@@ -143,6 +152,7 @@ const judge = (drafts: ReadonlyArray<Draft>, lookup: Lookup): ReadonlyArray<Plan
       state: cached ? "cached" : previous.length > 0 ? "stale" : "new",
       reasons: reasonsFor(task, previous, {
         lost: lost.map(([name, { sha256 }]) => [name, sha256] as const),
+        ownPackage,
         unmade: inputs.flatMap(([name, sha256]) => (sha256 === undefined ? [name] : []))
       }),
       contentKey: content,

@@ -12,6 +12,8 @@ export interface Gaps {
   readonly lost: ReadonlyArray<readonly [output: string, sha256: string]>
   /** Inputs whose maker runs first. */
   readonly unmade: ReadonlyArray<string>
+  /** The project's own package: its files are named without it. */
+  readonly ownPackage: string | undefined
 }
 
 /** @param previous the tasks bound before, by node; none where the task is new (or cached). */
@@ -20,7 +22,7 @@ export const reasonsFor = (
   previous: ReadonlyArray<{ readonly node: string; readonly task: PreviousTask }>,
   gaps: Gaps
 ): ReadonlyArray<Reason> => {
-  const reasons = previous.flatMap(({ node, task }) => differences(now, node, task, gaps.unmade))
+  const reasons = previous.flatMap(({ node, task }) => differences(now, node, task, gaps))
   const missing = gaps.lost.map(([path, sha256]): Reason => ({ kind: "missing", path, old: sha256, new: null }))
   const all = [...reasons, ...missing]
   if (all.length === 0 && previous.length > 0) {
@@ -33,7 +35,7 @@ const differences = (
   now: Now,
   node: string,
   old: PreviousTask,
-  unmade: ReadonlyArray<string>
+  { unmade, ownPackage }: Gaps
 ): ReadonlyArray<Reason> => {
   const reasons: Array<Reason> = []
   if (old.version !== now.version) {
@@ -46,7 +48,7 @@ const differences = (
   if (canonicalJson(old.class) !== canonicalJson(now.class)) {
     reasons.push({ kind: "class", path: node, old: shownClass(old.class), new: shownClass(now.class) })
   }
-  reasons.push(...codeDifferences(now.code, old))
+  reasons.push(...codeDifferences(now.code, old, ownPackage))
   for (const [name, input] of Object.entries(now.inputs)) {
     const before = old.inputs[name]
     if (unmade.includes(name) || before === undefined || before.task !== input.task || before.output !== input.output) {
@@ -58,7 +60,13 @@ const differences = (
 
 const shownClass = (c: NumericClass | null): string | null => (c === null ? null : classText(c))
 
-const codeDifferences = (now: CodeManifest, { codeDigest, code }: PreviousTask): ReadonlyArray<Reason> => {
+const codeDifferences = (
+  now: CodeManifest,
+  { codeDigest, code }: PreviousTask,
+  ownPackage: string | undefined
+): ReadonlyArray<Reason> => {
+  const shown = (path: string) =>
+    ownPackage !== undefined && path.startsWith(`${ownPackage}/`) ? path.slice(ownPackage.length + 1) : path
   if (codeDigest === null || codeDigest === now.digest) return []
   const changed = (
     old: Readonly<Record<string, string>>,
@@ -67,7 +75,7 @@ const codeDifferences = (now: CodeManifest, { codeDigest, code }: PreviousTask):
     [...new Set([...Object.keys(old), ...Object.keys(fresh)])]
       .sort()
       .filter((path) => old[path] !== fresh[path])
-      .map((path) => ({ kind: "code", path, old: old[path] ?? null, new: fresh[path] ?? null }))
+      .map((path) => ({ kind: "code", path: shown(path), old: old[path] ?? null, new: fresh[path] ?? null }))
   const named = code === null ? [] : [...changed(code.files, now.files), ...changed(code.packages, now.packages)]
   return named.length > 0 ? named : [{ kind: "code", path: "code", old: codeDigest, new: now.digest }]
 }

@@ -98,10 +98,12 @@ export interface Manifest {
 
 const manifests = new Map<string, Manifest>()
 
+/** A folder's package.json; empty where there is none. */
 export const manifestOf = (folder: string): Manifest => {
   const known = manifests.get(folder)
   if (known !== undefined) return known
-  const read = JSON.parse(readFileSync(join(folder, "package.json"), "utf8")) as Manifest
+  const file = join(folder, "package.json")
+  const read = existsSync(file) ? (JSON.parse(readFileSync(file, "utf8")) as Manifest) : {}
   manifests.set(folder, read)
   return read
 }

@@ -239,6 +239,14 @@ describe("states", () => {
     expect(await reasons(edited((t) => ({ ...t, codeDigest: "old", code: null })))).toEqual([
       { kind: "code", path: "code", old: "old", new: before.tasks[0]!.code.digest }
     ])
+    const toys = "fixture/stages/toys.ts"
+    const changed = edited((t) => ({
+      ...t,
+      codeDigest: "old",
+      code: { ...t.code!, files: { ...t.code!.files, [toys]: "was" } }
+    }))
+    // The project's own files are named as its people name them.
+    expect((await reasons(changed))?.map((r) => r.path)).toEqual(["stages/toys.ts"])
     expect(await reasons(edited((t) => ({ ...t, version: 0 })))).toEqual([
       { kind: "version", path: "data", old: 0, new: 1 }
     ])
