@@ -356,6 +356,27 @@ describe("a warehouse made from journals", () => {
     })
   )
 
+  it.live("an attempt that was asked to resume but began anew has first_step 0", () =>
+    Effect.gen(function* () {
+      const dir = yield* j.folder
+      const resumes = { attempt: "a0", offset: 10, step: 5 }
+      j.put(dir, "runs/r1.ndjson", [
+        j.run("r1"),
+        j.attempt("a1", "k", { resumes }),
+        j.attempt("a2", "k", { resumes }),
+        j.attempt("a3", "k", { resumes })
+      ])
+      j.put(dir, "attempts/a1/journal.ndjson", [j.head("a1", "k")])
+      j.put(dir, "attempts/a2/journal.ndjson", [j.head("a2", "k", resumes)])
+      yield* opened(dir)
+      assert.deepStrictEqual(yield* rows(dir, "select attempt_id, first_step from attempts order by all"), [
+        { attempt_id: "a1", first_step: 0 },
+        { attempt_id: "a2", first_step: 5 },
+        { attempt_id: "a3", first_step: 5 }
+      ])
+    })
+  )
+
   it.live("while a task runs again its running attempt is shown; if that fails, what was bound last", () =>
     Effect.gen(function* () {
       const dir = yield* j.folder

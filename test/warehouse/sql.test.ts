@@ -254,4 +254,28 @@ describe("exp sql", () => {
       yield* until("0\n0\n")
     })
   )
+
+  it.live("a database that another program writes to: says what to do there", () =>
+    Effect.gen(function* () {
+      const dir = yield* j.folder
+      yield* Effect.scoped(Effect.flatMap(open(dir), (live) => live.publish))
+      const script = `const { DuckDBInstance } = await import("@duckdb/node-api")
+        globalThis.held = await DuckDBInstance.create(process.argv[1]); console.log("open"); setInterval(() => {}, 1e6)`
+      const writer = spawn(process.execPath, ["--input-type=module", "-e", script, `${dir}/overtone.duckdb`])
+      yield* Effect.addFinalizer(() => Effect.sync(() => writer.kill("SIGKILL")))
+      yield* Effect.promise(() => new Promise((opened) => writer.stdout.once("data", opened)))
+      const error = yield* Effect.flip(query(dir, "select 1", "json"))
+      assert.match(error.message, /open for writing in another program/)
+      // A run does not mind: it puts a new file in its place.
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          const live = yield* open(dir)
+          j.put(dir, "runs/r1.ndjson", [j.run("r1")])
+          yield* live.catchUp
+          yield* live.publish
+        })
+      )
+      assert.strictEqual(yield* query(dir, "select count(*) as n from runs", "json"), '[\n{"n":1}\n]')
+    })
+  )
 })
