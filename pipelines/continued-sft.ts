@@ -1,0 +1,13 @@
+/**
+ * The update-matched control: the warm start, trained on with the supervised loss for as many optimizer updates as
+ * OP-GRPO gets. What OP-GRPO gains over it is not merely more training.
+ */
+import * as Pipeline from "overtone/dsl/Pipeline"
+import { SftParams, sft } from "overtone/stages/sft"
+import { evaluated, groundParams, layGround } from "./ground.ts"
+
+export default Pipeline.make("continued-sft", { ...groundParams, continuedSft: SftParams }, (p) => {
+  const ground = layGround(p)
+  const { policy } = sft({ policy: ground.warmStart, data: ground.demonstrations }, p.continuedSft)
+  return evaluated(policy, ground, p.evaluate)
+})

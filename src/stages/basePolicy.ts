@@ -1,0 +1,78 @@
+/**
+ * The policy that everything starts from: a checkpoint (a Hugging Face folder or `hf://org/name@revision`), or a new
+ * decoder of the Llama family with random weights and a world's tokenizer.
+ */
+import { cp } from "node:fs/promises"
+import { Effect, Schema } from "effect"
+import { optional } from "../artifact/Kind.ts"
+import { Policy, WorldFolder } from "../artifact/kinds.ts"
+import * as Param from "../dsl/param.ts"
+import * as Stage from "../dsl/Stage.ts"
+import * as Hub from "../models/hub.ts"
+import * as PolicyModel from "../models/Policy.ts"
+import { readWorld, worldTokenizerFiles } from "./world.ts"
+
+export const BasePolicyParams = Param.choice(
+  "source",
+  {
+    scratch: {
+      hiddenSize: Param.int(112, "width of the residual stream", { min: 2 }),
+      layers: Param.int(3, "layers", { min: 1 }),
+      heads: Param.int(4, "attention heads; divides hiddenSize into heads of an even size", { min: 1 }),
+      keyValueHeads: Param.optional(Schema.Int, "heads of keys and values; as many as `heads` unless said otherwise"),
+      intermediateSize: Param.int(304, "width of the feed-forward layers", { min: 1 }),
+      maxPositions: Param.int(96, "longest sequence, prompt and answer together", { min: 2 })
+    },
+    folder: { path: Param.required(Param.ModelParam, "a Hugging Face folder, or hf://org/name@revision") }
+  },
+  "scratch",
+  "where the first weights come from"
+)
+
+export class NoTokenizer extends Schema.TaggedError<NoTokenizer>()("NoTokenizer", {}) {
+  override get message() {
+    return "a policy from scratch needs the tokenizer of a world: set `data.source: world`, or `policy: { source: folder, path: ... }`"
+  }
+}
+
+export const basePolicy = Stage.make("policy", {
+  module: import.meta.url,
+  version: 1,
+  params: BasePolicyParams,
+  inputs: { world: optional(WorldFolder) },
+  outputs: { policy: Policy },
+  seeded: true,
+  device: true,
+  run: Effect.fn("stage.policy")(function* ({ inputs, outputs, params, seed }) {
+    if (params.source === "folder") {
+      const folder = yield* Hub.resolve(params.path.path)
+      return yield* Effect.promise(() => cp(folder, outputs.policy.dir, { recursive: true, dereference: true }))
+    }
+    if (!inputs.world) return yield* new NoTokenizer()
+    const { heads, hiddenSize, intermediateSize, keyValueHeads = heads, layers, maxPositions } = params
+    const world = yield* readWorld(inputs.world.dir)
+    const policy = yield* PolicyModel.create({
+      seed,
+      tokenizerFiles: worldTokenizerFiles(world),
+      config: {
+        kind: "decoder",
+        vocabularySize: world.vocabulary.tokens.length,
+        hiddenSize,
+        intermediateSize,
+        layers,
+        heads,
+        keyValueHeads,
+        headSize: hiddenSize / heads,
+        maxPositions,
+        ropeTheta: 10000,
+        normEpsilon: 1e-5,
+        tied: true,
+        qkvBias: false,
+        outputBias: false,
+        feedForwardBias: false,
+        eosIds: [world.vocabulary.special.end]
+      }
+    })
+    yield* policy.save(outputs.policy.dir)
+  })
+})

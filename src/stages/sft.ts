@@ -1,0 +1,64 @@
+/**
+ * Supervised fine-tuning: the policy learns to give the answers of a data set. Loss on the answer's tokens only.
+ *
+ *     loss = - sum over answer tokens of log p(token | prompt, tokens before) / number of answer tokens
+ *
+ * Pretraining on a world's text, the warm start of OP-GRPO (arXiv 2602.20759, section 1.6 of the methods) and the
+ * continued-SFT control are this stage with other data and settings. With 0 steps the policy passes through untrained.
+ */
+import { Effect } from "effect"
+import { Demonstrations, Policy } from "../artifact/kinds.ts"
+import * as Param from "../dsl/param.ts"
+import * as Stage from "../dsl/Stage.ts"
+import * as PolicyModel from "../models/Policy.ts"
+import { sft as objective } from "../objectives/sft.ts"
+import { optimizerFields, optimizerSettings } from "./optimizing.ts"
+import { stepRows } from "./order.ts"
+import { runSteps } from "./steps.ts"
+
+export const SftParams = Param.struct({
+  steps: Param.int(100, "optimizer updates", { min: 0 }),
+  batchSize: Param.int(64, "rows per update; a short last batch of a pass is dropped", { min: 1 }),
+  ...optimizerFields({ learningRate: 1e-3, schedule: "cosine", warmupSteps: 0, weightDecay: 0.01 }),
+  rematerialise: Param.boolean(false, "recompute layers in the backward pass: less memory, a third more work")
+})
+
+export const sft = Stage.make("sft", {
+  module: import.meta.url,
+  version: 1,
+  params: SftParams,
+  inputs: { policy: Policy, data: Demonstrations },
+  outputs: { policy: Policy },
+  seeded: true,
+  device: true,
+  metrics: {
+    loss: "lower",
+    entropy: "none",
+    grad_norm: "none",
+    learning_rate: "none",
+    updates: "none",
+    "perf/tokens_per_second": "none",
+    "perf/step_seconds": "none",
+    "perf/padding": "none"
+  },
+  run: Effect.fn("stage.sft")(function* ({ inputs, outputs, params, seed }) {
+    const policy = yield* PolicyModel.load(inputs.policy.dir)
+    const rows = yield* inputs.data.rows
+    const sequences = yield* Effect.forEach(rows, ({ completion, prompt }) => policy.sequence(prompt, completion))
+    const trainer = yield* policy.trainer(objective(), optimizerSettings(params, params.steps), {
+      rematerialise: params.rematerialise
+    })
+    const rowsOf = stepRows(seed, "sft", sequences.length, params.batchSize)
+    yield* runSteps({
+      total: params.steps,
+      restore: (dir) => trainer.restore(`${dir}/trainer.safetensors`),
+      save: (dir) => trainer.checkpoint(`${dir}/trainer.safetensors`),
+      step: (k) =>
+        Effect.map(
+          trainer.update({ sequences: rowsOf(k).map((row) => sequences[row]!) }),
+          ({ metrics, padding, tokens }) => ({ ...metrics, tokens, "perf/padding": padding })
+        )
+    })
+    yield* policy.save(outputs.policy.dir)
+  })
+})

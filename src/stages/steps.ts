@@ -1,0 +1,65 @@
+/**
+ * The loop that every training stage runs: steps with metrics, progress and checkpoints, resumed where an interrupted
+ * attempt stopped. A step draws its data and its randomness by its number alone, so N steps equal k steps, a kill and
+ * the rest, bit for bit.
+ */
+import { Clock, Effect, Option, Schema } from "effect"
+import { Task } from "../dsl/Task.ts"
+
+/** A number that training cannot go on with; weights before it are in the last checkpoint. */
+export class NotFinite extends Schema.TaggedError<NotFinite>()("NotFinite", {
+  stage: Schema.String,
+  step: Schema.Int,
+  metric: Schema.String,
+  value: Schema.String,
+  checkpoint: Schema.NullOr(Schema.Int)
+}) {
+  override get message() {
+    const kept =
+      this.checkpoint === null ? "there is no checkpoint yet" : `the last good checkpoint is at step ${this.checkpoint}`
+    return `${this.stage}: ${this.metric} is ${this.value} at step ${this.step}; ${kept}. Lower the learning rate or the maximal gradient norm, or look at the data of that step.`
+  }
+}
+
+export interface Steps<E, R> {
+  readonly total: number
+  /** Brings weights, optimizer and whatever else `save` wrote back. */
+  readonly restore: (dir: string, state: unknown) => Effect.Effect<void, E, R>
+  readonly save: (dir: string) => Effect.Effect<void, E, R>
+  /** Small JSON kept beside the checkpoint. */
+  readonly state?: () => unknown
+  /** Does step `k` (from 0) and returns its metrics; `tokens`, if given, becomes `perf/tokens_per_second`. */
+  readonly step: (k: number) => Effect.Effect<Readonly<Record<string, number>>, E, R>
+  /** Metrics that must be finite; `loss` and `grad_norm` unless said otherwise. */
+  readonly finite?: ReadonlyArray<string>
+}
+
+export const runSteps = Effect.fn("steps")(function* <E, R>(options: Steps<E, R>) {
+  const task = yield* Task
+  const resumed = yield* task.resume
+  let checkpoint: number | null = null
+  if (Option.isSome(resumed)) {
+    checkpoint = resumed.value.step
+    yield* options.restore(resumed.value.dir, resumed.value.state)
+  }
+  yield* task.progress(checkpoint ?? 0, options.total)
+  for (let k = checkpoint ?? 0; k < options.total; k++) {
+    const before = yield* Clock.currentTimeNanos
+    const { tokens, ...metrics } = yield* options.step(k)
+    const seconds = Number((yield* Clock.currentTimeNanos) - before) / 1e9
+    for (const metric of options.finite ?? ["loss", "grad_norm"]) {
+      const value = metrics[metric]
+      if (value !== undefined && !Number.isFinite(value)) {
+        yield* task.event("not-finite", { step: k, metric, value: String(value) })
+        return yield* new NotFinite({ stage: task.stage, step: k, metric, value: String(value), checkpoint })
+      }
+    }
+    const rate = tokens === undefined ? {} : { "perf/tokens_per_second": tokens / seconds }
+    yield* task.metrics(k, { ...metrics, ...rate, "perf/step_seconds": seconds })
+    yield* task.progress(k + 1, options.total)
+    if (k + 1 < options.total && (yield* task.checkpointDue)) {
+      checkpoint = k + 1
+      yield* task.checkpoint(k + 1, options.state?.() ?? null, options.save)
+    }
+  }
+})
