@@ -8,6 +8,7 @@ import { existsSync, readFileSync, writeSync } from "node:fs"
 import { mkdir, rm } from "node:fs/promises"
 import { basename, dirname, join } from "node:path"
 import { pathToFileURL } from "node:url"
+import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Cause, Effect, Exit, Predicate, Schema } from "effect"
 import { errnoOf, fileFailure } from "../artifact/FileFailure.ts"
 import { hashFolder, identify } from "../artifact/folder.ts"
@@ -69,7 +70,10 @@ const attempt = (dir: string, asked: TaskFile, live: LiveTask) =>
     }
     const run = stage.run(context as never)
     const provided = stage.device ? withDevice(run, asked.class, live.event) : run
-    yield* provided.pipe(Effect.provideService(Task, live.task)) as Effect.Effect<void, unknown>
+    yield* provided.pipe(
+      Effect.provideService(Task, live.task),
+      Effect.provide(NodeServices.layer)
+    ) as Effect.Effect<void, unknown>
     return yield* Effect.promise(() => describe(folders, stage))
   })
 

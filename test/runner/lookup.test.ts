@@ -31,7 +31,7 @@ describe("what a plan asks of a warehouse", () => {
       const lookup = warehouseLookup(root, "counting")
       const previous = lookup.previous(cell, "walk", "walk", 0)
       assert.deepInclude(previous, { key: keyOf(first, "walk"), done: true, codeDigest: "c0de1", seed: 0, class: null })
-      assert.strictEqual((previous?.params as { readonly steps?: number }).steps, 2)
+      assert.propertyVal(previous?.params, "steps", 2)
       assert.deepStrictEqual(previous?.inputs, { data: { task: keyOf(first, "numbers"), output: "data" } })
       assert.deepStrictEqual(previous?.code, { files: {}, packages: {} })
       // Planned twice, never done: known, but not as something that ran before.

@@ -1,0 +1,51 @@
+import { readdirSync, readFileSync } from "node:fs"
+import { join } from "node:path"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+import { loadExperiment } from "../../src/dsl/load.ts"
+import { plan } from "../../src/dsl/plan.ts"
+import { readJournal } from "../../src/runner/journal.ts"
+import { warehouseLookup } from "../../src/runner/lookup.ts"
+import { cpuSlots } from "../../src/runner/supervisor.ts"
+import { runPlan } from "../support/counted.ts"
+import { freshFolder } from "../support/folders.ts"
+
+const fresh = freshFolder("device")
+const root = join(import.meta.dirname, "..", "..")
+
+describe("from YAML to a device", () => {
+  it.live("a stage gets the device of its numeric class, the journal says which; the next plan finds it done", () =>
+    Effect.gen(function* () {
+      const warehouse = fresh()
+      const file = join(root, "test", "support", "measuring.yaml")
+      const planned = Effect.gen(function* () {
+        const loaded = yield* loadExperiment(file, { projectRoot: root })
+        return yield* plan(loaded, warehouseLookup(warehouse, loaded.name))
+      })
+      const first = yield* planned
+      assert.deepStrictEqual(
+        first.tasks.map((task) => task.state),
+        ["new"]
+      )
+      assert.strictEqual(cpuSlots(first, 4), 4)
+      const { summary, events } = yield* runPlan(warehouse, first)
+      assert.deepInclude(summary, { ran: 1, failed: 0 }, JSON.stringify(events))
+      const [attempt = ""] = readdirSync(join(warehouse, "attempts"))
+      const { lines } = readJournal(join(warehouse, "attempts", attempt, "journal.ndjson"))
+      assert.strictEqual(lines[0]?.value["t"], "head")
+      const device = lines.filter((line) => line.value["name"] === "device").map((line) => line.value["detail"])
+      assert.lengthOf(device, 2)
+      assert.deepInclude(device[1], { provider: "cpu", threads: 1, fallbackNodes: 0 })
+      const asked = JSON.parse(readFileSync(join(warehouse, "attempts", attempt, "task.json"), "utf8"))
+      assert.deepInclude(asked.class, { provider: "cpu", threads: 1 })
+      const again = yield* planned
+      assert.deepStrictEqual(
+        again.tasks.map((task) => task.state),
+        ["cached"]
+      )
+      assert.isUndefined(
+        (yield* runPlan(warehouse, again)).events.find((e) => e.type === "task" && e.state !== "cached")
+      )
+    })
+  )
+})

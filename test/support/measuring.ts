@@ -1,0 +1,29 @@
+/** A pipeline of one stage that uses the device. */
+import { writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { Effect } from "effect"
+import { Report } from "../../src/artifact/kinds.ts"
+import { Device } from "../../src/device/Device.ts"
+import * as Pipeline from "../../src/dsl/Pipeline.ts"
+import * as Param from "../../src/dsl/param.ts"
+import * as Stage from "../../src/dsl/Stage.ts"
+import { Task } from "../../src/dsl/Task.ts"
+
+const measure = Stage.make("measure", {
+  module: import.meta.url,
+  version: 1,
+  params: Param.struct({ size: Param.int(3, "elements", { min: 1 }) }),
+  inputs: {},
+  outputs: { report: Report },
+  device: true,
+  run: Effect.fnUntraced(function* ({ params, outputs }) {
+    const device = yield* Device
+    const data = Float32Array.from({ length: params.size }, (_, i) => i / 3)
+    const tensor = yield* device.tensor({ name: "x", dtype: "f32", shape: [params.size] }, data)
+    const back = yield* device.read(tensor)
+    yield* Task.use((task) => task.progress(1, 1))
+    writeFileSync(join(outputs.report.dir, "report.json"), JSON.stringify([...(back.data as Float32Array)]))
+  }, Effect.scoped)
+})
+
+export default Pipeline.make("measuring", { measure: measure.params }, (p) => measure({}, p.measure))
