@@ -29,11 +29,21 @@ export class Lowering {
   readonly #parent: Lowering | undefined
   readonly #values = new Map<Tensor, Value>()
   readonly #expanded = new Map<Tensor, Name>()
+  readonly #shared = new Map<string, Name>()
 
   constructor(graph: Graph, context: Context, parent?: Lowering) {
     this.graph = graph
     this.context = context
     this.#parent = parent
+  }
+
+  /** A value that several nodes of one graph use, emitted by the first that asks. */
+  shared(key: string, emit: () => Name): Name {
+    const known = this.#shared.get(key)
+    if (known !== undefined) return known
+    const name = emit()
+    this.#shared.set(key, name)
+    return name
   }
 
   /** A lowering for the body of a loop, which sees everything outside. */

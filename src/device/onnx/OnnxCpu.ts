@@ -2,6 +2,7 @@
 
 import { createHash } from "node:crypto"
 import { cpus } from "node:os"
+import { join } from "node:path"
 import { Effect, Layer, type Scope } from "effect"
 import type { Program } from "../../tensor/Program.ts"
 import { byteWidth } from "../../tensor/Tensor.ts"
@@ -28,6 +29,8 @@ import { type Written, writeProgram } from "./writer.ts"
 export interface OnnxCpuOptions {
   /** Threads of one operator; part of the numeric class. */
   readonly threads: number
+  /** For a look inside: files named after the program, in this folder. */
+  readonly inspect?: { readonly folder: string; readonly profile?: boolean; readonly optimizedModel?: boolean }
 }
 
 interface CpuLoaded extends Loaded {
@@ -70,7 +73,7 @@ const failure =
   (program: string, phase: "load" | "run") =>
   (error: unknown): DeviceError => {
     if (error instanceof FeedMismatch) {
-      return error.tensor === "feeds"
+      return error.tensor === null
         ? deviceError(new BadFeed({ program, detail: error.message }))
         : deviceError(new ShapeMismatch({ program, tensor: error.tensor, detail: error.message }))
     }
@@ -88,7 +91,7 @@ const failure =
     throw error
   }
 
-const make = Effect.fnUntraced(function* ({ threads }: OnnxCpuOptions) {
+const make = Effect.fnUntraced(function* ({ inspect, threads }: OnnxCpuOptions) {
   const runtime = yield* open(threads)
   const numericClass = cpuNumericClass({ threads })
   const sessions = new Map<string, Shared>()
@@ -138,7 +141,12 @@ const make = Effect.fnUntraced(function* ({ threads }: OnnxCpuOptions) {
       known.users++
       return { ...known, ms: 0 }
     }
-    const session = new Session(runtime, program, written, constants, { threads, disabledOptimizers })
+    const session = new Session(runtime, program, written, constants, {
+      threads,
+      disabledOptimizers,
+      ...(inspect?.profile ? { profilePrefix: join(inspect.folder, program.name) } : {}),
+      ...(inspect?.optimizedModel ? { optimizedModelFile: join(inspect.folder, `${program.name}.onnx`) } : {})
+    })
     const shared: Shared = { session, users: 1, key }
     sessions.set(key, shared)
     const ms = Number(process.hrtime.bigint() - start) / 1e6

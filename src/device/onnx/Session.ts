@@ -22,12 +22,14 @@ export interface SessionOptions {
   readonly disabledOptimizers: ReadonlyArray<string>
   /** Writes the optimised model there: how tests see what was left of a program. */
   readonly optimizedModelFile?: string
+  /** Writes a profile of every node, as a Chrome trace, to a file of this prefix when the session ends. */
+  readonly profilePrefix?: string
 }
 
-/** A feed that does not fit; `tensor` is the input's or output's name. */
+/** A feed that does not fit; `tensor` is the input's or output's name, or null where one is missing or unknown. */
 export class FeedMismatch extends Error {
-  readonly tensor: string
-  constructor(tensor: string, message: string) {
+  readonly tensor: string | null
+  constructor(tensor: string | null, message: string) {
     super(message)
     this.tensor = tensor
   }
@@ -126,6 +128,7 @@ export class Session {
       const disabled = options.disabledOptimizers.join(";")
       if (disabled) ort.addSessionConfigEntry(settings, "optimization.disable_specified_optimizers", disabled)
       if (options.optimizedModelFile) ort.setOptimizedModelFilePath(settings, options.optimizedModelFile)
+      if (options.profilePrefix) ort.enableProfiling(settings, options.profilePrefix)
       if (this.#constants.length > 0) {
         const names = stringArray(written.constants.map(inputName))
         const values = pointerArray(this.#constants.map((tensor) => tensor.value))
@@ -298,12 +301,12 @@ export class Session {
       return bindDims(this.program, shapes)
     } catch (error) {
       if (!(error instanceof RangeError)) throw error
-      const [, name = "feeds"] = /input "([^"]*)"/.exec(error.message) ?? []
+      const [, name = null] = /^input "([^"]*)"/.exec(error.message) ?? []
       throw new FeedMismatch(name, error.message)
     }
   }
 
   #unknown(what: string, name: string, ports: ReadonlyArray<Port>): FeedMismatch {
-    return new FeedMismatch(name, `there is no such ${what}; it has ${ports.map(portText).join(", ") || "none"}`)
+    return new FeedMismatch(null, `there is no ${what} ${name}; it has ${ports.map(portText).join(", ") || "none"}`)
   }
 }

@@ -83,6 +83,7 @@ export const openOrt = (file: string) => {
 
     createSessionOptions: make<[]>(10, []),
     setOptimizedModelFilePath: act<[options: bigint, file: string]>(11, [P, path]),
+    enableProfiling: act<[options: bigint, prefix: string]>(14, [P, path]),
     setGraphOptimizationLevel: act<[options: bigint, level: number]>(23, [P, "int"]),
     setIntraOpNumThreads: act<[options: bigint, threads: number]>(24, [P, "int"]),
     setInterOpNumThreads: act<[options: bigint, threads: number]>(25, [P, "int"]),

@@ -14,6 +14,9 @@ export type InPlace = ReadonlyMap<string, string>
 /** Operators whose first operand and first output share memory. */
 const views = new Set(["Reshape", "Identity", "Squeeze", "Unsqueeze", "Flatten"])
 
+/** Operators that look at the shape of their operand and not at its elements. */
+const shapeOnly = new Set(["Shape", "Size"])
+
 /** Operators that read element i of same-shaped operands before they write element i, and nothing after. */
 const elementwise = new Set(
   "Add Sub Mul Div Pow Max Min Neg Abs Exp Log Sqrt Reciprocal Sigmoid Tanh Where Cast Identity Sum".split(" ")
@@ -24,7 +27,8 @@ const continuations: Readonly<Record<string, ReadonlyMap<number, number>>> = {
   GroupQueryAttention: new Map([
     [1, 3],
     [2, 4]
-  ])
+  ]),
+  ScatterND: new Map([[0, 0]])
 }
 
 export const findInPlace = (graph: GraphProto, donate: ReadonlyMap<string, string>): InPlace => {
@@ -63,6 +67,7 @@ export const findInPlace = (graph: GraphProto, donate: ReadonlyMap<string, strin
     const names = [inputName(input)]
     for (let name = names.pop(); name !== undefined; name = names.pop()) {
       for (const node of readers.get(name) ?? []) {
+        if (shapeOnly.has(node.opType)) continue
         touching.push({ node, name })
         if (views.has(node.opType) && node.input[0] === name) names.push(node.output[0]!)
       }

@@ -8,7 +8,7 @@ import { cachedAttentionOp } from "../../../tensor/composites/cachedAttention.ts
 import { layerNormOp, rmsNormOp } from "../../../tensor/composites/norm.ts"
 import { rotaryOp } from "../../../tensor/composites/rotary.ts"
 import { logSoftmaxOp, softmaxOp } from "../../../tensor/composites/softmax.ts"
-import { multiplyDims } from "../../../tensor/Dim.ts"
+import { dimText, multiplyDims } from "../../../tensor/Dim.ts"
 import { type Attributes, type Composite, type CompositeOp, isFloat, type Tensor } from "../../../tensor/Tensor.ts"
 import type { Lowering } from "../Lowering.ts"
 import { cachedAttention } from "./attention.ts"
@@ -63,21 +63,22 @@ const rotary: Fused<{ readonly inverse: boolean }> = ({ inverse }, [x, cos, sin]
   if (typeof heads !== "number" || typeof width !== "number") return false
   const { graph } = to
   const flat = [batch!, time!, heads * width]
+  /** 0, 1, 2, ... as [batch, time]: each position has a row of its own in the tables. */
+  const ownRows = () => {
+    const count = graph.node("Reshape", [graph.dimValue(multiplyDims(batch!, time!)), graph.int64s([])])
+    const ramp = graph.node("Range", [graph.scalar("i64", 0), count, graph.scalar("i64", 1)])
+    return graph.node("Reshape", [ramp, graph.shapeValue([batch!, time!])])
+  }
   const operand = graph.node("Reshape", [to.full(x!), graph.reshapeTarget(x!.shape, flat)])
   const perRow = cos!.shape.length === 3
-  const table = (t: Tensor) =>
-    perRow ? graph.node("Reshape", [to.full(t), graph.int64s([-1, width / 2])]) : to.full(t)
-  const turned = inverse ? graph.node("Neg", [table(sin!)]) : table(sin!)
-  const positions = perRow
-    ? graph.node("Reshape", [
-        graph.node("Range", [
-          graph.scalar("i64", 0),
-          graph.node("Reshape", [graph.dimValue(multiplyDims(batch!, time!)), graph.int64s([])]),
-          graph.scalar("i64", 1)
-        ]),
-        graph.shapeValue([batch!, time!])
-      ])
-    : graph.int64s([0])
+  const table = (t: Tensor) => {
+    const name = to.full(t)
+    if (!perRow) return name
+    return to.shared(`rows ${name}`, () => graph.node("Reshape", [name, graph.int64s([-1, width / 2])]))
+  }
+  const sine = table(sin!)
+  const turned = inverse ? to.shared(`minus ${sine}`, () => graph.node("Neg", [sine])) : sine
+  const positions = perRow ? to.shared(`rows of [${x!.shape.slice(0, 2).map(dimText)}]`, ownRows) : graph.int64s([0])
   const operands = [operand, positions, table(cos!), turned]
   const made = graph.node("RotaryEmbedding", operands, { num_heads: heads, interleaved: 0 }, microsoft)
   to.set(y!, graph.node("Reshape", [made, graph.reshapeTarget(flat, x!.shape)]))
