@@ -2,13 +2,14 @@
  * The plan of an experiment: its cells, the tasks that they share by key, and which of those exist already. Pure but
  * for reading the stages' source; nothing runs.
  */
+import { fileURLToPath } from "node:url"
 import { Effect } from "effect"
 import { CodeUnreadable, codeManifests } from "./digest.ts"
 import { contentKey, encodeParams, keyParams, taskKey } from "./key.ts"
 import { type NumericClass, numericClass } from "./numericClass.ts"
 import type { CodeManifest, LoadedExperiment, Lookup, Plan, PlannedCell, PlannedTask, Variant } from "./Planned.ts"
 import { reasonsFor } from "./reasons.ts"
-import { manifestOf } from "./resolve.ts"
+import { fileOrNothing, manifestOf } from "./resolve.ts"
 import type { AnyStage } from "./Stage.ts"
 
 export interface PlanOptions {
@@ -32,7 +33,7 @@ export const plan = Effect.fn("dsl.plan")(function* (
 ) {
   const stages = [...new Set(experiment.variants.flatMap((variant) => variant.tasks.map((task) => task.stage)))]
   const manifests = yield* Effect.tryPromise({
-    try: () => codeManifests(stages),
+    try: () => codeManifests(stages.map((stage) => withBackend(stage, options.provider ?? "cpu"))),
     catch: (cause) =>
       cause instanceof CodeUnreadable ? cause : new CodeUnreadable({ file: "a stage's imports", detail: String(cause) })
   })
@@ -45,6 +46,19 @@ export const plan = Effect.fn("dsl.plan")(function* (
   }
   return done
 })
+
+/** A stage that computes is composed of its device's backend too: an edited writer is another science. */
+const withBackend = ({ module, parts, device }: AnyStage, provider: string) => {
+  const backend = device ? backends[provider] : undefined
+  return { module, parts: backend === undefined ? parts : [...parts, backend] }
+}
+
+/** Next to this file, whatever its ending: sources and the compiled package lie alike. */
+const backend = (path: string): string => fileOrNothing(fileURLToPath(new URL(path, import.meta.url))) ?? path
+const backends: Readonly<Record<string, string>> = {
+  cpu: backend("../device/onnx/OnnxCpu"),
+  webgpu: backend("../device/onnx/OnnxCpu")
+}
 
 /** Cells and their tasks, each key once, inputs before users. */
 const draftTasks = (

@@ -117,6 +117,16 @@ describe("sharing", () => {
     expect(one.tasks.map((t, i) => t.key === p.tasks[i]?.key)).toEqual([true, false, false])
   })
 
+  it("the backend is code of what computes, and of nothing else", async () => {
+    const p = await planned(await load("name: x\npipeline: plain\n"))
+    const writer = "overtone/src/device/onnx/writer.ts"
+    expect(p.tasks.map((t) => [t.stage, writer in t.code.files])).toEqual([
+      ["world", false],
+      ["sft", true],
+      ["evaluate", true]
+    ])
+  })
+
   it("keys do not depend on names, spelling or order of the YAML", async () => {
     const a = await planned(await load("name: a\npipeline: op\nparams: { grpo: { steps: 1, groupSize: 4 } }\n"))
     const b = await planned(

@@ -76,8 +76,9 @@ describe("the project's own", () => {
   })
 
   it("committed copy is current (else: pnpm --silent exp schema > experiments/schema.json)", () => {
-    expect(existsSync(schemaFile(ownRoot))).toBe(true)
-    expect(JSON.parse(readFileSync(schemaFile(ownRoot), "utf8"))).toEqual(JSON.parse(schemaText(pipelines)))
+    // Compared as one word: a difference of thousands of lines helps nobody.
+    const committed = existsSync(schemaFile(ownRoot)) ? readFileSync(schemaFile(ownRoot), "utf8") : ""
+    expect(committed === schemaText(pipelines) ? "current" : "out of date").toBe("current")
   })
 
   it("experiments have nothing that an editor would mark", () => {
