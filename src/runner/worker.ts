@@ -19,6 +19,7 @@ import type { AnyStage } from "../dsl/Stage.ts"
 import { Task } from "../dsl/Task.ts"
 import { openJournal } from "./journal.ts"
 import { type LiveTask, liveTask } from "./liveTask.ts"
+import { sameCode } from "./sameCode.ts"
 import { decodeTaskFile, type TaskFile, WorkerExit } from "./taskFile.ts"
 import { guard } from "./watchdog.ts"
 import { withDevice } from "./withDevice.ts"
@@ -54,6 +55,7 @@ const attempt = (dir: string, asked: TaskFile, live: LiveTask) =>
   Effect.gen(function* () {
     const warehouse = dirname(dirname(dir))
     const stage = yield* Effect.promise(() => findStage(asked))
+    yield* sameCode(warehouse, stage, asked.codeDigest)
     const params = yield* Schema.decodeEffect(stage.params)(asked.params)
     const inputs = Object.entries(stage.inputs).map(([name, kind]: [string, AnyKind]) => {
       const sha256 = asked.inputs[name]
@@ -70,10 +72,10 @@ const attempt = (dir: string, asked: TaskFile, live: LiveTask) =>
     }
     const run = stage.run(context as never)
     const provided = stage.device ? withDevice(run, asked.class, live.event) : run
-    yield* provided.pipe(
-      Effect.provideService(Task, live.task),
-      Effect.provide(NodeServices.layer)
-    ) as Effect.Effect<void, unknown>
+    yield* provided.pipe(Effect.provideService(Task, live.task), Effect.provide(NodeServices.layer)) as Effect.Effect<
+      void,
+      unknown
+    >
     return yield* Effect.promise(() => describe(folders, stage))
   })
 
