@@ -48,7 +48,7 @@ export const plan = Effect.fn("dsl.plan")(function* (
 })
 
 /** A stage that computes is composed of its device's backend too: an edited writer is another science. */
-const withBackend = ({ module, parts, device }: AnyStage, provider: string) => {
+export const withBackend = ({ module, parts, device }: AnyStage, provider: string) => {
   const backend = device ? backends[provider] : undefined
   return { module, parts: backend === undefined ? parts : [...parts, backend] }
 }

@@ -53,7 +53,7 @@ export const schemaText = (pipelines: ReadonlyArray<NamedPipeline>): string =>
   `${JSON.stringify(experimentSchema(pipelines), null, 2)}\n`
 
 export const experimentSchema = (pipelines: ReadonlyArray<NamedPipeline>): JsonSchema => {
-  const defs: Record<string, JsonSchema> = {}
+  const defs: Definitions = { schemas: {}, refs: new Map(), byText: new Map() }
   for (const { name, pipeline } of pipelines) {
     const ast = encodedAst(pipeline.params)
     section(defs, `${name}`, ast, "values")
@@ -96,7 +96,7 @@ export const experimentSchema = (pipelines: ReadonlyArray<NamedPipeline>): JsonS
         )
       )
     ],
-    $defs: defs
+    $defs: defs.schemas
   }
 }
 
@@ -138,10 +138,18 @@ const tidy = (value: Json): Json => {
 /** `values`: what parameters may be. `axes`: the same keys with lists of such values. */
 type Mode = "values" | "axes"
 
+/** Sections under `$defs`; equal ones, of several pipelines mostly, stand there once. */
+interface Definitions {
+  readonly schemas: Record<string, JsonSchema>
+  readonly refs: Map<string, JsonSchema>
+  readonly byText: Map<string, JsonSchema>
+}
+
 /** Puts a section and all below it under `$defs`, and gives the reference. */
-const section = (defs: Record<string, JsonSchema>, name: string, ast: Ast, mode: Mode): JsonSchema => {
-  if (name in defs) return ref(name)
-  defs[name] = {}
+const section = (defs: Definitions, name: string, ast: Ast, mode: Mode): JsonSchema => {
+  const known = defs.refs.get(name)
+  if (known !== undefined) return known
+  defs.refs.set(name, ref(name))
   const variants = objects(ast)
   const properties: Record<string, Json> = {}
   for (const key of keysOf(ast)) {
@@ -151,13 +159,21 @@ const section = (defs: Record<string, JsonSchema>, name: string, ast: Ast, mode:
     for (const [path, deep] of below(inner, key)) properties[path] ??= value(defs, `${name}.${path}`, deep, mode)
   }
   const open = variants.flatMap((variant) => variant.indexSignatures)
-  defs[name] = {
+  const schema: JsonSchema = {
     type: "object",
     ...describe(ast),
     properties,
     additionalProperties: open.length === 0 ? false : value(defs, `${name}.*`, open[0]!.type, mode)
   }
-  return ref(name)
+  const text = JSON.stringify(schema)
+  // The pipelines' own names stay, they are referred to by name.
+  const equal = name.includes(".") ? defs.byText.get(text) : undefined
+  if (equal === undefined) {
+    defs.schemas[name] = schema
+    defs.byText.set(text, ref(name))
+  }
+  defs.refs.set(name, equal ?? ref(name))
+  return equal ?? ref(name)
 }
 
 const describe = (ast: Ast): JsonSchema => {
@@ -166,7 +182,7 @@ const describe = (ast: Ast): JsonSchema => {
   return description === undefined && tags.length === 0 ? {} : { description: description ?? "one of several variants" }
 }
 
-const value = (defs: Record<string, JsonSchema>, name: string, ast: Ast, mode: Mode): JsonSchema => {
+const value = (defs: Definitions, name: string, ast: Ast, mode: Mode): JsonSchema => {
   if (objects(ast).length === 0) return mode === "values" ? leaf(ast) : { type: "array", items: leaf(ast) }
   if (mode === "values") return alternatives(section(defs, name, ast, mode), ast)
   const whole = alternatives(section(defs, name.replace("!", ""), ast, "values"), ast)
