@@ -20,6 +20,7 @@ import { constant, fill, iota, size } from "./lower/leaf.ts"
 import { argMax, cumulativeSum, reduce, topK } from "./lower/reduce.ts"
 import { alias, broadcast, concat, pad, reshape, slice, transpose } from "./lower/shape.ts"
 import { inputName, outputName } from "./names.ts"
+import { orderForMemory } from "./order.ts"
 import { encodeModel, type NodeProto } from "./proto.ts"
 import { prune } from "./prune.ts"
 
@@ -172,7 +173,7 @@ export const writeProgram = (program: Program, { constants = {}, ...target }: Wr
   )
   const finished = prune({ ...draft, node: rename(draft.node, names) })
   return {
-    model: encodeModel(finished),
+    model: encodeModel({ ...finished, node: orderForMemory(finished.node) }),
     inputs: fed.map(([name, { dtype, shape }]) => ({ name, dtype, shape })),
     constants: used,
     outputs: results.map(([name, { dtype, shape }]) => ({ name, dtype, shape })),
