@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from "node:fs"
+import { readdirSync, readFileSync, rmSync } from "node:fs"
 import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
@@ -43,9 +43,16 @@ describe("from YAML to a device", () => {
         again.tasks.map((task) => task.state),
         ["cached"]
       )
-      assert.isUndefined(
-        (yield* runPlan(warehouse, again)).events.find((e) => e.type === "task" && e.state !== "cached")
-      )
+      assert.deepInclude((yield* runPlan(warehouse, again)).summary, { ran: 0, cached: 1 })
+      // Planned with other code than what lies there when the worker starts: nothing is kept under a wrong digest.
+      rmSync(join(warehouse, "realisations"), { recursive: true })
+      const edited = again.tasks.map((task) => {
+        const files = { ...task.code.files, "overtone/test/support/measuring.ts": "before" }
+        return { ...task, code: { ...task.code, files, digest: "0123" } }
+      })
+      const refused = yield* runPlan(warehouse, { ...again, tasks: edited })
+      const failed = refused.events.find((e) => e.type === "task" && e.state === "failed")
+      assert.match(JSON.stringify(failed), /CodeChanged.*while the run was on [(]overtone.test.support.measuring.ts[)]/)
     })
   )
 })
