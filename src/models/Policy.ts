@@ -54,7 +54,7 @@ export interface PolicyUpdate {
 export interface TrainingOptions {
   /** Divides the logits, as when sampling: GRPO trains at the sampling temperature. Default 1. */
   readonly temperature?: number
-  /** Most places (rows x longest) of a micro-batch; by default what about 1 GiB of activations allows. */
+  /** Most places (rows x longest) of a micro-batch; default: 1024, less where activations would exceed 1 GiB. */
   readonly microBatchTokens?: number
   /** Recomputes layers in the backward pass instead of keeping what is inside them. Default false. */
   readonly rematerialise?: boolean

@@ -37,6 +37,7 @@ export const prefillProgram = (config: DecoderConfig): Program => {
   const source = input("source", "i32", ["rows"])
   const places = input("places", "i32", ["places"])
   const outputs: Record<string, Tensor> = {}
+  const attend = attendCausally(config)
   const lay = (x: Tensor) =>
     // [prompts, time, heads, d] -> [rows, heads, places, d]
     pad(gather(transpose(x, [0, 2, 1, 3]), source), 2, 0, subtractDims("places", "time"))
@@ -44,7 +45,7 @@ export const prefillProgram = (config: DecoderConfig): Program => {
     attend: (q, k, v, layer) => {
       outputs[`cache:k:${layer}`] = lay(k)
       outputs[`cache:v:${layer}`] = lay(v)
-      return attendCausally(q, k, v, layer)
+      return attend(q, k, v, layer)
     }
   })
   return program(`prefill`, { inputs: [...parameters.all, ids, source, places], outputs })

@@ -76,8 +76,14 @@ export const headWeight = (config: DecoderConfig, parameters: ParameterInputs): 
  */
 export type Attend = (q: Tensor, k: Tensor, v: Tensor, layer: number) => Tensor
 
-/** Causal attention within the rows. */
-export const attendCausally: Attend = (q, k, v) => attention(q, k, v, { causal: true }).out
+/**
+ * Causal attention within the rows. Where contexts are short its derivative keeps the probabilities, which saves a matrix
+ * product; else it keeps their sums and computes them again.
+ */
+export const attendCausally =
+  ({ maxPositions }: DecoderConfig): Attend =>
+  (q, k, v) =>
+    attention(q, k, v, { causal: true, saved: maxPositions <= 512 ? "probabilities" : "logSumExp" }).out
 
 /** One layer: x [batch, time, hidden] to the same shape. */
 export const decoderLayer = (
@@ -123,7 +129,11 @@ export const hidden = (
   config: DecoderConfig,
   parameters: ParameterInputs,
   ids: Tensor,
-  { attend = attendCausally, positions = iota([ids.shape[1]!]), wrap = (layer, x) => layer(x) }: HiddenOptions = {}
+  {
+    attend = attendCausally(config),
+    positions = iota([ids.shape[1]!]),
+    wrap = (layer, x) => layer(x)
+  }: HiddenOptions = {}
 ): Tensor => {
   const tables = rotaryTables(positions, ropeFrequencies(config))
   let x = embedding(parameters.of(embeddingName), ids)

@@ -113,8 +113,8 @@ interface Row {
 
 /** Rows move together once this share of the batch is finished. */
 const retireShare = 0.25
-/** Places by which a cache grows beyond the prompts. */
-const growth = 128
+/** Places by which a cache of `places` grows: attention costs what the cache holds, moving it little. */
+const growthOf = (places: number) => Math.max(32, places >> 2)
 
 /** A sampler over a policy's weights; its programs live as long as the scope. */
 export const makeSampler = Effect.fn("Sampler.make")(function* (
@@ -197,7 +197,7 @@ export const makeSampler = Effect.fn("Sampler.make")(function* (
 
     const time = Math.max(...prompts.map((prompt) => prompt.length)) - 1
     const most = time + maxNewTokens
-    let places = Math.min(most, time + growth)
+    let places = Math.min(most, time + growthOf(time))
     const waveScope = yield* Scope.Scope
     let cacheScope = yield* Scope.fork(waveScope)
     let cache = yield* allocate(rows.length, places, cacheScope)
@@ -228,7 +228,7 @@ export const makeSampler = Effect.fn("Sampler.make")(function* (
       if (alive.length === 0) break
       const full = time + step >= places
       if (full || alive.length <= rows.length * (1 - retireShare)) {
-        const added = full ? Math.min(most - places, growth) : 0
+        const added = full ? Math.min(most - places, growthOf(places)) : 0
         const move = yield* need(full ? "grow" : "retire", false, () => moveProgram(config, full))
         const nextScope = yield* Scope.fork(waveScope)
         const next = yield* allocate(alive.length, places + added, nextScope)

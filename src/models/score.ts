@@ -20,12 +20,15 @@ import { type ParameterInputs, parameterInputs } from "./parameters.ts"
 export const headChunk = ({ vocabularySize }: DecoderConfig): number =>
   Math.max(128, Math.min(2048, Math.floor(2 ** 24 / vocabularySize)))
 
-/** Places of a micro-batch whose activations take about 1 GiB: what a layer keeps for its derivative, times the layers. */
+/**
+ * Places of a micro-batch: at most 1024 (more brings no speed on a CPU, and small micro-batches of rows of like length hold
+ * less padding), and few enough that activations take about 1 GiB: what a layer keeps for its derivative, times the layers.
+ */
 export const placesPerMicroBatch = (config: DecoderConfig, rematerialised = false): number => {
   const { hiddenSize, intermediateSize, layers } = config
   const layer = 12 * hiddenSize + 4 * intermediateSize
   const floats = rematerialised ? layers * 2 * hiddenSize + layer : layers * layer
-  return Math.max(256, Math.min(65_536, Math.floor(2 ** 30 / (4 * floats))))
+  return Math.max(256, Math.min(1024, Math.floor(2 ** 30 / (4 * floats))))
 }
 
 /**
