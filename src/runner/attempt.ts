@@ -6,7 +6,7 @@
 import { existsSync } from "node:fs"
 import { mkdir, open, rm } from "node:fs/promises"
 import { join } from "node:path"
-import { Effect } from "effect"
+import { Deferred, Effect } from "effect"
 import { type FileFailure, fileFailure } from "../artifact/FileFailure.ts"
 import { syncFolder } from "../artifact/folder.ts"
 import { type Output, writeRealisation } from "../artifact/realisation.ts"
@@ -145,8 +145,10 @@ const writeDurably = async (dir: string, asked: TaskFile): Promise<void> => {
 
 /** Reports what the worker does until it has ended. */
 const follow = Effect.fnUntraced(function* (worker: WorkerProcess, watcher: Watcher) {
+  const ended = yield* Deferred.make<Outcome>()
+  worker.outcome.then((outcome) => Deferred.doneUnsafe(ended, Effect.succeed(outcome)))
   for (;;) {
-    const outcome = yield* Effect.promise(() => worker.outcome).pipe(Effect.timeoutOption(followEveryMs))
+    const outcome = yield* Deferred.await(ended).pipe(Effect.timeoutOption(followEveryMs))
     const seen = worker.follow()
     if (seen !== undefined) watcher.progress(seen)
     if (outcome._tag === "Some") return outcome.value

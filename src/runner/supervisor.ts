@@ -133,6 +133,8 @@ const makeRun = Effect.fnUntraced(function* (plan: Plan, options: RunOptions, pl
   const chain = chainCosts(plan.tasks, costOf)
   const live = new Map<string, Live>()
   let stopping = false
+  /** Milliseconds that a stopped worker is given; 0 when they are over. */
+  let patience = options.graceMs ?? defaultGraceMs
 
   yield* Effect.addFinalizer(() =>
     Effect.sync(() => {
@@ -177,7 +179,8 @@ const makeRun = Effect.fnUntraced(function* (plan: Plan, options: RunOptions, pl
         indexing.follow(journalOf(attempt))
         if (resumes !== null) indexing.leave(journalOf(resumes))
         onEvent({ type: "task", ...named(task), pid: started.worker.pid, state: "started", attempt, firstStep })
-        if (stopping) started.worker.stop()
+        if (patience === 0) started.worker.kill()
+        else if (stopping) started.worker.stop()
       },
       progress: (seen: { step: number; of: number; metrics: Readonly<Record<string, number | null>> }): void =>
         onEvent({ type: "progress", key: task.key, ...seen })
@@ -236,6 +239,7 @@ const makeRun = Effect.fnUntraced(function* (plan: Plan, options: RunOptions, pl
     for (const { started } of live.values()) started?.worker.stop()
   })
   const killAll = (): void => {
+    patience = 0
     for (const { started } of live.values()) started?.worker.kill()
   }
 
@@ -261,13 +265,10 @@ const makeRun = Effect.fnUntraced(function* (plan: Plan, options: RunOptions, pl
     yield* stopAll
     if (live.size === 0) return
     process.on("SIGINT", killAll)
-    const patience = yield* Effect.sleep(options.graceMs ?? defaultGraceMs).pipe(
-      Effect.andThen(Effect.sync(killAll)),
-      Effect.forkIn(scope)
-    )
+    const grace = yield* Effect.sleep(patience).pipe(Effect.andThen(Effect.sync(killAll)), Effect.forkIn(scope))
     while (live.size > 0)
       yield* Queue.take(mailbox).pipe(Effect.flatMap((m) => (m._tag === "Ended" ? ended(m) : Effect.void)))
-    yield* Fiber.interrupt(patience)
+    yield* Fiber.interrupt(grace)
   }).pipe(Effect.ensuring(Effect.sync(() => process.off("SIGINT", killAll))))
 
   const finish = (state: RunEnd) =>

@@ -17,7 +17,7 @@ const fresh = freshFolder("kill")
 const script = fileURLToPath(new URL("../support/supervise.ts", import.meta.url))
 
 /** Long enough to be hit in the middle; `other` is the same task. */
-const params: Params = { walk: { steps: 60, ms: 15, eager: true }, other: { steps: 60, ms: 15, eager: true } }
+const params: Params = { walk: { steps: 150, ms: 12, eager: true }, other: { steps: 150, ms: 12, eager: true } }
 const key = planOf(params).tasks.find((task) => task.stage === "walk")?.key ?? ""
 let undisturbed: unknown
 
@@ -92,7 +92,7 @@ describe("kill -9", () => {
     const runs = readdirSync(join(root, "runs")).sort()
     appendFileSync(join(root, "runs", runs.at(-1)!), '{"t":"attempt-end","att')
     for (const attempt of readdirSync(join(root, "attempts")))
-      appendFileSync(join(root, "attempts", attempt, "journal.ndjson"), '{"t":"metrics","step":59,"va')
+      appendFileSync(join(root, "attempts", attempt, "journal.ndjson"), '{"t":"metrics","step":149,"va')
 
     await strike(root, 10, ({ worker, supervisor }) => {
       supervisor.kill("SIGKILL")
@@ -192,7 +192,7 @@ describe("a second supervisor", () => {
     const ask = (query: string) => Effect.runPromise(rows(root, query))
     const walked = "from metrics where task_key in (select task_key from tasks where stage = 'walk') and name = 'loss'"
     expect(await ask(`select count(*) as n, count(distinct step) as steps, max(step) as top ${walked}`)).toEqual([
-      { n: 60, steps: 60, top: 59 }
+      { n: 150, steps: 150, top: 149 }
     ])
     expect(await ask("select state, first_step > 0 as resumed from attempts order by attempt_id")).toEqual([
       { state: "done", resumed: false },
