@@ -18,7 +18,7 @@ import { gradient } from "../src/tensor/gradient.ts"
 import { neg } from "../src/tensor/ops/elementwise.ts"
 import { reduceMean } from "../src/tensor/ops/reduce.ts"
 import { expandDims, flatten } from "../src/tensor/ops/shape.ts"
-import { program } from "../src/tensor/Program.ts"
+import { program, specialise } from "../src/tensor/Program.ts"
 import { input, type Tensor } from "../src/tensor/Tensor.ts"
 
 /** A work that is set up: one call of `step` does it once. */
@@ -126,7 +126,8 @@ const training = (config: DecoderConfig, batch: number, time: number): Work["pre
     const loss = neg(reduceMean(logprob))
     const by = gradient(loss, parameters.all)
     const outputs = Object.fromEntries(table.map(({ name }, i): [string, Tensor] => [`grad:${name}`, by[i]!]))
-    const loaded = yield* device.load(program("train", { outputs: { loss, ...outputs } }))
+    const step = specialise(program("train", { outputs: { loss, ...outputs } }), { batch, time })
+    const loaded = yield* device.load(step)
     const gradients: Record<string, DeviceTensor> = {}
     for (const { name, shape } of table) {
       gradients[`grad:${name}`] = yield* device.tensor({ name: `grad:${name}`, dtype: "f32", shape })

@@ -3,11 +3,12 @@
  * that the runtime has a fused operator for are lowered to it, the others through their definition in primitives.
  */
 
+import { linearLogprobsGradOp, linearLogprobsOp } from "../../tensor/composites/linearLogprobs.ts"
 import { type Shape, shapeText } from "../../tensor/Dim.ts"
 import { opName, type Program } from "../../tensor/Program.ts"
 import { reach } from "../../tensor/rewrite.ts"
-import type { Dtype, Kind, Node, PrimitiveOf, Tensor } from "../../tensor/Tensor.ts"
-import { byteWidth } from "../../tensor/Tensor.ts"
+import type { CompositeOp, Dtype, Kind, Node, PrimitiveOf, Tensor } from "../../tensor/Tensor.ts"
+import { byteWidth, isComposite } from "../../tensor/Tensor.ts"
 import { declare, Graph, type Name } from "./Graph.ts"
 import { findInPlace, type InPlace } from "./inPlace.ts"
 import { type Lower, Lowering, type Target } from "./Lowering.ts"
@@ -87,6 +88,21 @@ const primitives: { readonly [K in Kind]: Lower<PrimitiveOf<K>> } = {
   shard: identity
 }
 
+/**
+ * Whether a vocabulary head, or its derivative, is a single chunk of known size: then the logits are kept from the one to
+ * the other, which is no more memory than a chunk.
+ */
+const keepsLogits = (op: CompositeOp, inputs: ReadonlyArray<Tensor>): boolean => {
+  const hidden = isComposite(op, linearLogprobsOp)
+    ? inputs[0]
+    : isComposite(op, linearLogprobsGradOp)
+      ? inputs[1]
+      : undefined
+  const tokens = hidden?.shape[0]
+  const chunk = op.attributes["chunk"]
+  return typeof tokens === "number" && typeof chunk === "number" && tokens <= chunk
+}
+
 const lowerNode = ({ op, inputs, outputs }: Node, to: Lowering): void => {
   if (op.kind !== "composite") {
     const table: { readonly [kind: string]: Lower<never> } = primitives
@@ -96,7 +112,9 @@ const lowerNode = ({ op, inputs, outputs }: Node, to: Lowering): void => {
   }
   if (lowerComposite(op, inputs, outputs, to)) return
   const results = op.definition.decompose(inputs, op.attributes)
+  to.reuseProducts = keepsLogits(op, inputs)
   lowerAll(results, to)
+  to.reuseProducts = false
   alias(results, outputs, to)
 }
 

@@ -41,6 +41,8 @@ export const dot: Lower<PrimitiveOf<"dot">> = (op, inputs, [output], to) => {
     ])
     return to.set(output!, op.dtype === "i32" ? sum : castTo(graph, sum, op.dtype))
   }
-  const product = matrixProduct(to, left, right, op)
+  const multiply = () => matrixProduct(to, left, right, op)
+  const key = `${to.full(left)} x ${to.full(right)} ${op.transposeLeft} ${op.transposeRight}`
+  const product = to.reuseProducts ? to.shared(key, multiply) : multiply()
   to.set(output!, op.dtype === left.dtype ? product : castTo(graph, product, op.dtype))
 }

@@ -7,6 +7,7 @@ import { elementTypes } from "../api.ts"
 import type { Graph, Name } from "../Graph.ts"
 import type { Lower, Lowering } from "../Lowering.ts"
 import type { AttributeValue } from "../proto.ts"
+import { setStretch } from "./shape.ts"
 
 /** Functions that ONNX has under one name. */
 const direct: Partial<Readonly<Record<Unary, string>>> = {
@@ -101,11 +102,14 @@ export const unary: Lower<PrimitiveOf<"unary">> = ({ fn }, inputs, [output], to)
     return operator === undefined ? composed(fn, x!, inputs[0]!.dtype, to.graph) : to.graph.node(operator, [x!])
   })
 
-export const binary: Lower<PrimitiveOf<"binary">> = ({ fn }, inputs, [output], to) =>
+export const binary: Lower<PrimitiveOf<"binary">> = ({ fn }, inputs, [output], to) => {
+  const joined = fn === "add" ? to.joined(inputs[0]!, inputs[1]!) : undefined
+  if (joined !== undefined) return setStretch(to, output!, joined)
   broadcasting(to, output!, inputs, (a, b) => {
     const attributes: Readonly<Record<string, AttributeValue>> = fn === "rem" ? { fmod: 1 } : {}
     return to.graph.node(binaryOperators[fn], [a!, b!], attributes)
   })
+}
 
 export const compare: Lower<PrimitiveOf<"compare">> = ({ fn }, inputs, [output], to) =>
   broadcasting(to, output!, inputs, (a, b) =>

@@ -1,9 +1,10 @@
 /** What moves elements without computing. A value of one element everywhere stays one element. */
 
-import { type Dim, equalDims, equalShapes, type Shape, sizeOf, subtractDims } from "../../../tensor/Dim.ts"
-import type { PrimitiveOf, Tensor } from "../../../tensor/Tensor.ts"
+import { addDims, type Dim, equalDims, equalShapes, sizeOf, subtractDims } from "../../../tensor/Dim.ts"
+import type { Dtype, PrimitiveOf, Tensor } from "../../../tensor/Tensor.ts"
+import { elementTypes } from "../api.ts"
 import type { Name } from "../Graph.ts"
-import type { Lower, Lowering } from "../Lowering.ts"
+import type { Lower, Lowering, Stretch } from "../Lowering.ts"
 
 /** Whether the value of a tensor is a single element that broadcasts to it. */
 const isUniform = (to: Lowering, x: Tensor): boolean => sizeOf(to.value(x).shape) === 1 && sizeOf(x.shape) !== 1
@@ -16,7 +17,7 @@ const uniform = (to: Lowering, x: Tensor): Name => {
 
 export const reshape: Lower<PrimitiveOf<"reshape">> = ({ shape }, [x], [output], to) => {
   if (isUniform(to, x!)) return to.set(output!, uniform(to, x!), [])
-  to.set(output!, to.graph.node("Reshape", [to.full(x!), to.graph.reshapeTarget(x!.shape, shape)]))
+  to.set(output!, to.reshape(to.full(x!), x!.shape, shape))
 }
 
 export const transpose: Lower<PrimitiveOf<"transpose">> = ({ permutation }, [x], [output], to) => {
@@ -54,15 +55,27 @@ export const slice: Lower<PrimitiveOf<"slice">> = ({ axis, start, limit, stride 
 }
 
 export const pad: Lower<PrimitiveOf<"pad">> = ({ axis, before, after, value }, [x], [output], to) => {
+  if (value !== 0 || x!.dtype === "bool")
+    return to.set(output!, padded(to, to.full(x!), x!.dtype, axis, before, after, value))
+  setStretch(to, output!, { axis, start: before, limit: addDims(before, x!.shape[axis]!), parts: [to.full(x!)] })
+}
+
+/** Says that a tensor is a stretch. */
+export const setStretch = (to: Lowering, output: Tensor, stretch: Stretch): void =>
+  to.setStretch(output, stretch, () => {
+    const { axis, start, limit, parts } = stretch
+    const joined = parts.length === 1 ? parts[0]! : to.graph.node("Concat", parts, { axis })
+    const after = subtractDims(output.shape[axis]!, limit)
+    return start === 0 && after === 0 ? joined : padded(to, joined, output.dtype, axis, start, after, 0)
+  })
+
+const padded = (to: Lowering, x: Name, dtype: Dtype, axis: number, before: Dim, after: Dim, value: number): Name => {
   const { graph } = to
-  const amounts: Shape = [before, after]
-  if (x!.dtype === "bool") {
-    const wide = graph.node("Cast", [to.full(x!)], { to: 2 })
-    const padded = graph.node("Pad", [wide, graph.shapeValue(amounts), graph.scalar("u8", value), graph.int64s([axis])])
-    return to.set(output!, graph.node("Cast", [padded], { to: 9 }))
-  }
-  const operands = [to.full(x!), graph.shapeValue(amounts), graph.scalar(x!.dtype, value), graph.int64s([axis])]
-  to.set(output!, graph.node("Pad", operands))
+  const amounts = graph.shapeValue([before, after])
+  if (dtype !== "bool") return graph.node("Pad", [x, amounts, graph.scalar(dtype, value), graph.int64s([axis])])
+  const wide = graph.node("Cast", [x], { to: elementTypes.u8 })
+  const made = graph.node("Pad", [wide, amounts, graph.scalar("u8", value), graph.int64s([axis])])
+  return graph.node("Cast", [made], { to: elementTypes.bool })
 }
 
 export const concat: Lower<PrimitiveOf<"concat">> = ({ axis }, inputs, [output], to) => {
