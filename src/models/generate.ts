@@ -11,13 +11,14 @@ import { Effect, Exit, Scope } from "effect"
 import { Device, type DeviceTensor, type Feeds, type Loaded } from "../device/Device.ts"
 import type { DeviceError } from "../device/DeviceError.ts"
 import { f32, type HostTensor, i32 } from "../device/HostTensor.ts"
-import { type Stream, stream, uniformAt } from "../device/random.ts"
+import { stream, uniformAt } from "../device/random.ts"
 import type { Program } from "../tensor/Program.ts"
 import { scalar } from "./batching.ts"
 import type { DecoderConfig } from "./config.ts"
-import { type Choice, cacheBytesPerToken, cacheNames, decodeProgram, moveProgram, prefillProgram } from "./decode.ts"
+import { cacheNames, decodeProgram, moveProgram, prefillProgram } from "./decode.ts"
 import { BadRequest, fail, type ModelError, NonFinite, TextTooLong } from "./ModelError.ts"
 import type { Weights } from "./parameters.ts"
+import { finishRow, planWaves, type Row, type Rules, rulesOf, type Wave } from "./sampling.ts"
 import type { Tokenizer } from "./tokenizer.ts"
 
 export interface Sampling {
@@ -98,19 +99,6 @@ export interface SamplerOptions {
   readonly constantWeights?: number
 }
 
-/** A row that is being written. */
-interface Row {
-  readonly request: number
-  readonly sample: number
-  readonly stream: Stream
-  readonly ids: Array<number>
-  readonly logprobs: Array<number>
-  readonly truncated: Array<number>
-  lines: number
-  finish: "stop" | "length" | undefined
-  text: string | undefined
-}
-
 /** Rows move together once this share of the batch is finished. */
 const retireShare = 0.25
 /** Places by which a cache of `places` grows: attention costs what the cache holds, moving it little. */
@@ -170,7 +158,7 @@ export const makeSampler = Effect.fn("Sampler.make")(function* (
   /** Generates the rows of some requests together. */
   const wave = Effect.fnUntraced(function* (
     requests: ReadonlyArray<GenerationRequest>,
-    group: ReadonlyArray<{ readonly request: number; readonly samples: ReadonlyArray<number> }>,
+    group: Wave,
     sampling: Sampling,
     rules: Rules
   ) {
@@ -285,32 +273,15 @@ export const makeSampler = Effect.fn("Sampler.make")(function* (
         row.logprobs.push(logprob)
         row.truncated.push(Number(truncated[i]))
         if (id === rules.lines?.newline) row.lines++
-        finishRow(row, rules, sampling)
+        finishRow(row, rules, sampling, tokenizer, stops)
       }
     }
     return { rows: all, rowSteps }
   }, Effect.scoped)
 
-  /** Marks a row that has just written a token as finished where it is. */
-  const finishRow = (row: Row, { stopSequences }: Rules, { maxNewTokens }: Sampling) => {
-    if (stops.has(row.ids.at(-1)!)) row.finish = "stop"
-    else if (stopSequences.length > 0) {
-      // a stop text lies within the last tokens: each writes at least one character of it
-      const window = Math.max(...stopSequences.map((text) => text.length)) + 8
-      const tail = tokenizer.decode(row.ids.slice(-window), { special: true })
-      if (stopSequences.some((text) => tail.includes(text))) {
-        const whole = tokenizer.decode(row.ids)
-        const at = stopSequences.map((text) => whole.indexOf(text)).filter((index) => index >= 0)
-        row.finish = "stop"
-        row.text = whole.slice(0, Math.min(whole.length, ...at))
-      }
-    }
-    if (row.finish === undefined && row.ids.length >= maxNewTokens) row.finish = "length"
-  }
-
   const generate: Sampler["generate"] = Effect.fn("Sampler.generate")(function* (requests, sampling) {
     const rules = yield* rulesOf(sampling, tokenizer)
-    const { cacheBytes = 2 ** 30, maxNewTokens, maxRows = 256, samples = 1 } = sampling
+    const { maxNewTokens, samples = 1 } = sampling
     for (const { prompt } of requests) {
       if (prompt.length === 0) return yield* fail(new BadRequest({ detail: "a prompt has no tokens" }))
       if (prompt.length + maxNewTokens > config.maxPositions) {
@@ -318,27 +289,7 @@ export const makeSampler = Effect.fn("Sampler.make")(function* (
         return yield* fail(new TextTooLong({ text, tokens: prompt.length + maxNewTokens, limit: config.maxPositions }))
       }
     }
-    // prompts of like length together; a wave takes whole groups unless one alone is too large
-    const order = requests
-      .map((_, i) => i)
-      .sort((a, b) => requests[b]!.prompt.length - requests[a]!.prompt.length || a - b)
-    const waves: Array<Array<{ request: number; samples: Array<number> }>> = []
-    let free = 0
-    for (const request of order) {
-      const length = requests[request]!.prompt.length + maxNewTokens
-      const cap = Math.max(1, Math.min(maxRows, Math.floor(cacheBytes / (cacheBytesPerToken(config) * length))))
-      let next = 0
-      while (next < samples) {
-        if (waves.length === 0 || free < Math.min(samples - next, cap)) {
-          waves.push([])
-          free = cap
-        }
-        const take = Math.min(free, samples - next)
-        waves.at(-1)!.push({ request, samples: Array.from({ length: take }, (_, i) => next + i) })
-        next += take
-        free -= take
-      }
-    }
+    const waves = planWaves(config, requests, sampling)
     const found = new Map<number, Completion>()
     let rowSteps = 0
     let tokens = 0
@@ -367,46 +318,4 @@ export const makeSampler = Effect.fn("Sampler.make")(function* (
   })
 
   return { generate, forget }
-})
-
-/** Sampling options, checked and in token ids. */
-interface Rules {
-  readonly choice: Choice
-  readonly lines: { readonly count: number; readonly closing: number; readonly newline: number } | undefined
-  readonly stopSequences: ReadonlyArray<string>
-}
-
-const rulesOf = Effect.fnUntraced(function* (sampling: Sampling, tokenizer: Tokenizer) {
-  const { maxNewTokens, minLines, minP, samples = 1, stopSequences = [], temperature = 1, topK, topP } = sampling
-  const wrong = (detail: string) => Effect.fail(fail(new BadRequest({ detail: `sampling: ${detail}` })))
-  const whole = (value: number) => Number.isInteger(value) && value >= 1
-  if (!whole(maxNewTokens)) return yield* wrong(`maxNewTokens must be an integer >= 1, not ${maxNewTokens}`)
-  if (!whole(samples)) return yield* wrong(`samples must be an integer >= 1, not ${samples}`)
-  if (!(temperature >= 0 && Number.isFinite(temperature))) return yield* wrong(`temperature ${temperature} is not >= 0`)
-  if (topK !== undefined && !whole(topK)) return yield* wrong(`topK must be an integer >= 1, not ${topK}`)
-  if (topP !== undefined && !(topP > 0 && topP <= 1)) return yield* wrong(`topP must lie in (0, 1], not ${topP}`)
-  if (minP !== undefined && !(minP >= 0 && minP <= 1)) return yield* wrong(`minP must lie in [0, 1], not ${minP}`)
-  if (stopSequences.includes("")) return yield* wrong("a stop sequence is empty")
-  let lines: Rules["lines"]
-  if (minLines !== undefined && minLines.count > 0) {
-    const tokenOf = (text: string) => {
-      const ids = tokenizer.encode(text)
-      return ids.length === 1
-        ? Effect.succeed(ids[0]!)
-        : wrong(`minLines needs ${JSON.stringify(text)} to be one token; this tokenizer makes it ${ids.length}`)
-    }
-    lines = {
-      count: minLines.count,
-      closing: yield* tokenOf(minLines.closing),
-      newline: yield* tokenOf(minLines.newline ?? "\n")
-    }
-  }
-  const choice: Choice = {
-    greedy: temperature === 0,
-    ...(topK === undefined ? {} : { topK }),
-    ...(topP === undefined ? {} : { topP }),
-    ...(minP === undefined ? {} : { minP }),
-    banned: lines !== undefined
-  }
-  return { choice, lines, stopSequences } satisfies Rules
 })
