@@ -3,8 +3,7 @@ import { styleText } from "node:util"
 
 /** `7 s`, `4 min`, `1 h 05 min`: for sentences. */
 export const about = (seconds: number): string => {
-  if (seconds < 1) return "under 1 s"
-  if (seconds < 90) return `${Math.round(seconds)} s`
+  if (seconds < 90) return `${Math.max(1, Math.round(seconds))} s`
   const minutes = Math.round(seconds / 60)
   if (minutes < 90) return `${minutes} min`
   return `${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, "0")} min`

@@ -8,10 +8,29 @@ import { about, bar, clock, count, cut, number, type Paint, plain } from "./form
 
 export interface TaskView {
   readonly key: string
-  readonly stage: string
-  readonly nodes: ReadonlyArray<string>
+  /** Its node, with the stage where a node has tasks of several. */
+  readonly name: string
   /** For whom it runs, in words: `seed 1 · op-grpo`. */
   readonly serves: string
+}
+
+/** What `exp run` shows of a plan: every task by name and by those it runs for. */
+export const views = (plan: {
+  readonly cells: ReadonlyArray<{ readonly id: string; readonly arm: string; readonly seed: number }>
+  readonly tasks: ReadonlyArray<{
+    readonly key: string
+    readonly stage: string
+    readonly nodes: ReadonlyArray<string>
+    readonly cells: ReadonlyArray<string>
+  }>
+}): ReadonlyArray<TaskView> => {
+  const cells = new Map(plan.cells.map((cell) => [cell.id, cell]))
+  const stages = Map.groupBy(plan.tasks, (task) => task.nodes.join(", "))
+  return plan.tasks.map(({ key, stage, nodes, cells: ids }) => {
+    const node = nodes.join(", ")
+    const alone = stages.get(node)?.every((other) => other.stage === stage) ?? true
+    return { key, name: alone ? node : `${node} (${stage})`, serves: serves(ids.flatMap((id) => cells.get(id) ?? [])) }
+  })
 }
 
 interface Running {
@@ -30,12 +49,12 @@ export interface State {
   /** Tasks there would be if no two cells shared any. */
   readonly unshared: number
   readonly jobs: number
-  /** Seconds a node took in earlier runs. */
+  /** Seconds that tasks of a name took in earlier runs. */
   readonly past: ReadonlyMap<string, number>
   readonly startedAt: number
   readonly running: ReadonlyMap<string, Running>
   readonly ended: ReadonlyMap<string, "done" | "cached" | "failed" | "skipped">
-  /** Wall seconds of tasks that this run finished, by node. */
+  /** Wall seconds of tasks that this run finished, by name. */
   readonly took: ReadonlyMap<string, ReadonlyArray<number>>
   /** The warehouse folder, as logs are named to people, and the command that tries again. */
   readonly warehouse: string
@@ -65,6 +84,8 @@ export const begin = (of: {
   retry: of.retry
 })
 
+const nameOf = (state: State, key: string): string => state.tasks.get(key)?.name ?? "?"
+
 const without = <K, V>(map: ReadonlyMap<K, V>, key: K): ReadonlyMap<K, V> =>
   new Map([...map].filter(([k]) => k !== key))
 
@@ -78,8 +99,8 @@ export const fold = (state: State, event: RunEvent, at: number): State => {
       }
       const current = state.running.get(event.key)
       const took = new Map(state.took)
-      const node = event.nodes[0] ?? event.stage
-      if (event.state === "done" && current) took.set(node, [...(took.get(node) ?? []), at - current.startedAt])
+      const name = nameOf(state, event.key)
+      if (event.state === "done" && current) took.set(name, [...(took.get(name) ?? []), at - current.startedAt])
       const ended = new Map(state.ended).set(event.key, event.state)
       return { ...state, took, running: without(state.running, event.key), ended }
     }
@@ -101,23 +122,24 @@ export const fold = (state: State, event: RunEvent, at: number): State => {
 
 const mean = (xs: ReadonlyArray<number>): number => xs.reduce((a, b) => a + b, 0) / xs.length
 
-/** Seconds a whole task is expected to take, by others of its node; null where nothing is known. */
-const expected = (state: State, task: TaskView): number | null => {
-  const node = task.nodes[0] ?? task.stage
-  const took = state.took.get(node)
-  return took !== undefined && took.length > 0 ? mean(took) : (state.past.get(node) ?? null)
+/** Seconds a whole task is expected to take, by others of its name; null where nothing is known. */
+const expected = (state: State, key: string): number | null => {
+  const took = state.took.get(nameOf(state, key))
+  return took !== undefined && took.length > 0 ? mean(took) : (state.past.get(nameOf(state, key)) ?? null)
 }
 
-/** Seconds left of a running task: from its own rate once it has one, else from others of its node. */
+/** A rate over less than this says little: the first steps are slow. */
+const enoughSeconds = 1
+
+/** Seconds left of a running task: from its own rate once it has one, else from others of its name. */
 const left = (state: State, key: string, now: number): number | null => {
   const task = state.running.get(key)
   if (!task) return null
-  if (task.first && task.step > task.first.step && task.at > task.first.at) {
+  if (task.first && task.step > task.first.step && task.at >= task.first.at + enoughSeconds) {
     const perStep = (task.at - task.first.at) / (task.step - task.first.step)
     return Math.max(0, (task.of - task.step) * perStep - (now - task.at))
   }
-  const view = state.tasks.get(key)
-  const whole = view ? expected(state, view) : null
+  const whole = expected(state, key)
   return whole === null ? null : Math.max(0, whole - (now - task.startedAt))
 }
 
@@ -128,7 +150,9 @@ const left = (state: State, key: string, now: number): number | null => {
 export const remaining = (state: State, now: number): number | null => {
   const open = [...state.tasks.values()].filter((task) => !state.ended.has(task.key))
   if (open.length === 0) return 0
-  const each = open.map((task) => (state.running.has(task.key) ? left(state, task.key, now) : expected(state, task)))
+  const each = open.map((task) =>
+    state.running.has(task.key) ? left(state, task.key, now) : expected(state, task.key)
+  )
   const known = each.filter((seconds) => seconds !== null)
   if (known.length === 0) return null
   const typical = mean(known)
@@ -158,14 +182,12 @@ const figures = (values: Readonly<Record<string, number | null>>): string => {
   ].join("  ")
 }
 
-const label = (task: TaskView | undefined): string => task?.nodes.join(", ") ?? "?"
-
 /** The lines that are redrawn: the state of the whole, then one line per running task, none longer than `columns`. */
 export const live = (state: State, now: number, columns = 100, paint: Paint = plain): ReadonlyArray<string> => {
   const ended = [...state.ended.values()]
   const lost = ended.filter((s) => s === "failed").length
   const seconds = remaining(state, now)
-  const names = [...state.running.keys()].map((key) => label(state.tasks.get(key)))
+  const names = [...state.running.keys()].map((key) => nameOf(state, key))
   const who = [...state.running.keys()].map((key) => state.tasks.get(key)?.serves ?? "")
   const wide = (texts: ReadonlyArray<string>, most: number) =>
     Math.min(most, Math.max(0, ...texts.map((t) => t.length)))
@@ -202,11 +224,12 @@ export const said = (before: State, event: RunEvent, at: number, paint: Paint = 
   if (event.type === "progress" || event.type === "summary") return []
   const task = before.tasks.get(event.key)
   const startedAt = before.running.get(event.key)?.startedAt
-  const who = [event.nodes.join(", "), paint("dim", task?.serves ?? "")].filter((text) => text !== "").join("  ")
+  const who = [task?.name ?? event.nodes.join(", "), paint("dim", task?.serves ?? "")]
+    .filter((text) => text !== "")
+    .join("  ")
   const seconds = startedAt === undefined ? "" : clock(at - startedAt)
   if (event.type === "skipped") {
-    const because = before.tasks.get(event.because)
-    return [`${paint("yellow", "skipped")}  ${who}: it needs ${label(because)}, which failed`]
+    return [`${paint("yellow", "skipped")}  ${who}: it needs ${nameOf(before, event.because)}, which failed`]
   }
   switch (event.state) {
     case "done":

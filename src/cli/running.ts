@@ -5,7 +5,8 @@
 import { join, relative } from "node:path"
 import { Clock, Console, Effect } from "effect"
 import type { LoadedExperiment, Plan } from "../dsl/Planned.ts"
-import { experimentText, readAblation } from "../report/experiment.ts"
+import { ablationText } from "../report/ablation.ts"
+import { readAblation } from "../report/experiment.ts"
 import type { RunEvent } from "../runner/events.ts"
 import { select } from "../runner/selection.ts"
 import { cpuSlots, run } from "../runner/supervisor.ts"
@@ -54,26 +55,22 @@ const again = (request: Request): string => {
   return command(request, "run", request.named, ...narrowed)
 }
 
-/** Median seconds of each node's finished attempts; nothing where there is no database to ask. */
+/** Median seconds of finished attempts by task name; nothing where there is no database to ask. */
 const past = (warehouse: string) =>
   rows(
     warehouse,
-    `select node, median(epoch(ended_at - started_at)) as seconds from attempts join cell_tasks using (task_key)
-     where state = 'done' and first_step = 0 group by node`
+    `select node, stage, median(epoch(ended_at - started_at)) as seconds
+     from attempts a join cell_tasks using (task_key) join tasks using (task_key)
+     where a.state = 'done' and first_step = 0 group by all`
   ).pipe(
-    Effect.map((found) => new Map(found.map((row) => [String(row["node"]), Number(row["seconds"])]))),
+    Effect.map((found) => {
+      const seconds = found.map(
+        ({ node, stage, seconds }) => [[`${node}`, `${node} (${stage})`], Number(seconds)] as const
+      )
+      return new Map(seconds.flatMap(([names, s]) => names.map((name) => [name, s] as const)))
+    }),
     Effect.orElseSucceed(() => new Map<string, number>())
   )
-
-const tasksOf = (plan: Plan): ReadonlyArray<progress.TaskView> => {
-  const cells = new Map(plan.cells.map((cell) => [cell.id, cell]))
-  return plan.tasks.map(({ key, stage, nodes, cells: ids }) => ({
-    key,
-    stage,
-    nodes,
-    serves: progress.serves(ids.flatMap((id) => cells.get(id) ?? []))
-  }))
-}
 
 const redrawMs = 200
 
@@ -81,7 +78,7 @@ const redrawMs = 200
 const watching = Effect.fnUntraced(function* (request: Request, plan: Plan, wanted: ReadonlySet<string>) {
   const clock = yield* Clock.Clock
   const now = () => clock.currentTimeMillisUnsafe() / 1000
-  const tasks = tasksOf(plan).filter((task) => wanted.has(task.key))
+  const tasks = progress.views(plan).filter((task) => wanted.has(task.key))
   const cached = plan.tasks.filter((task) => wanted.has(task.key) && task.state === "cached").length
   const paint = paintFor(process.stderr)
   const out: Screen = yield* Effect.acquireRelease(
@@ -104,14 +101,15 @@ const watching = Effect.fnUntraced(function* (request: Request, plan: Plan, want
     }
   }
   out.say([`${paint("bold", plan.experiment)}: ${progress.header(state, now(), cached)}`])
-  const draw = () => out.draw(state.running.size === 0 ? [] : progress.live(state, now(), out.columns, paint))
+  const drawn = () => (state.running.size === 0 ? [] : progress.live(state, now(), out.columns, paint))
   yield* Effect.acquireRelease(
-    Effect.sync(() => setInterval(draw, redrawMs)),
+    Effect.sync(() => setInterval(() => out.draw(drawn()), redrawMs)),
     (timer) => Effect.sync(() => clearInterval(timer))
   )
   return (event: RunEvent): void => {
-    out.say(progress.said(state, event, now(), paint))
+    const lines = progress.said(state, event, now(), paint)
     state = progress.fold(state, event, now())
+    out.say(lines, drawn())
   }
 })
 
@@ -123,7 +121,7 @@ const closing = (request: Request, experiment: LoadedExperiment): ReadonlyArray<
 
 export const runExperiment = Effect.fn("exp.runExperiment")(function* (request: Request) {
   const { experiment, plan: whole } = yield* planned(request)
-  const { plan, wanted, unknownNode } = select(whole, request)
+  const { plan, wanted, partial, unknownNode } = select(whole, request)
   if (unknownNode !== null) {
     return yield* usage(`no node is called ${request.only}; there are ${unknownNode.join(", ")}`)
   }
@@ -142,6 +140,7 @@ export const runExperiment = Effect.fn("exp.runExperiment")(function* (request: 
         jobs: request.jobs,
         failFast: request.failFast,
         wanted,
+        partial,
         onEvent
       })
     })
@@ -153,18 +152,20 @@ export const runExperiment = Effect.fn("exp.runExperiment")(function* (request: 
     yield* say(
       summary.ran === 0 && summary.failed === 0
         ? `Nothing had to be done: ${count(summary.cached, "task")} cached (ran: 0).`
-        : `${count(summary.ran, "task")} ran, ${summary.cached} cached, ${summary.failed} failed, in ${about(summary.wallSeconds)}.`
+        : `${count(summary.ran, "task")} ran, ${summary.cached} cached, ${summary.failed} failed${summary.skipped > 0 ? `, ${summary.skipped} skipped` : ""}, in ${about(summary.wallSeconds)}.`
     )
   }
-  const partial = request.only !== undefined || request.limit !== undefined
   const gates = partial || summary.failed > 0 ? [] : experiment.report.gates
   if (!request.json) {
     const paint = paintFor(process.stdout)
-    const text = yield* experimentText(request.warehouse, experiment.name, {
-      ...(process.stdout.isTTY ? { width: process.stdout.columns } : {}),
-      emphasise: (line) => paint("bold", line)
-    })
-    if (text !== "") yield* say(`\n${text}\n`)
+    const compared = yield* readAblation(request.warehouse, experiment.name)
+    const text = compared.every((row) => row.value === null)
+      ? "Nothing to compare yet."
+      : ablationText(compared, {
+          ...(process.stdout.isTTY ? { width: process.stdout.columns } : {}),
+          emphasise: (line) => paint("bold", line)
+        })
+    yield* say(`\n${text}\n`)
     for (const line of closing(request, experiment)) yield* say(line)
   }
   if (summary.failed > 0) {

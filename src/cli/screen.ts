@@ -5,8 +5,8 @@
 
 export interface Screen {
   readonly columns: number
-  /** Writes lines that stay, above the redrawn part. */
-  readonly say: (lines: ReadonlyArray<string>) => void
+  /** Writes lines that stay, above the redrawn part, which `below` replaces where it is given. */
+  readonly say: (lines: ReadonlyArray<string>, below?: ReadonlyArray<string>) => void
   /** Replaces the redrawn part; no-op where there is none. */
   readonly draw: (lines: ReadonlyArray<string>) => void
   /** Removes the redrawn part and gives the cursor back. */
@@ -40,9 +40,9 @@ export const screen = (out: Terminal): Screen => {
     get columns() {
       return (out.columns || 101) - 1
     },
-    say: (lines) => {
+    say: (lines, below = drawn) => {
       if (lines.length === 0) return
-      if (alive) replace(lines, drawn)
+      if (alive) replace(lines, below)
       else out.write(text(lines))
     },
     draw: (lines) => {

@@ -4,7 +4,7 @@ import { cell, fields, rowsTable } from "../../src/cli/rows.ts"
 
 describe("for people", () => {
   it.each([
-    [0.2, "under 1 s"],
+    [0.2, "1 s"],
     [7.4, "7 s"],
     [89, "89 s"],
     [240, "4 min"],

@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest"
-import { begin, fold, header, live, remaining, type State, said, serves } from "../../src/cli/progress.ts"
+import { begin, fold, header, live, remaining, type State, said, serves, views } from "../../src/cli/progress.ts"
 import type { RunEvent } from "../../src/runner/events.ts"
 
-const task = (key: string, stage: string, who = "seed 1 · op-grpo") => ({ key, stage, nodes: [stage], serves: who })
+const task = (key: string, stage: string, who = "seed 1 · op-grpo") => ({ key, name: stage, serves: who })
 const start = (more: Partial<Parameters<typeof begin>[0]> = {}) =>
   begin({
     tasks: [task("a", "sft"), task("b", "grpo"), task("c", "grpo")],
@@ -156,4 +156,14 @@ it("names for whom a shared task runs", () => {
   expect(serves([cell("a", 1)])).toBe("seed 1 · a")
   expect(serves([cell("a", 1), cell("b", 1)])).toBe("seed 1 · 2 arms")
   expect(serves([cell("a", 1), cell("a", 2)])).toBe("2 seeds · a")
+})
+
+it("names a task by its node, and by its stage too where the node has several", () => {
+  const one = (key: string, node: string, stage: string) => ({ key, stage, nodes: [node], cells: ["x"] })
+  const tasks = [one("a", "grpo", "grpo"), one("b", "evaluate", "generate"), one("c", "evaluate", "evaluate")]
+  expect(views({ cells: [{ id: "x", arm: "op", seed: 0 }], tasks }).map((view) => view.name)).toEqual([
+    "grpo",
+    "evaluate (generate)",
+    "evaluate (evaluate)"
+  ])
 })

@@ -36,10 +36,10 @@ it("keeps what was said and redraws the rest below it", () => {
   s.say(["a done"])
   expect(t.seen()).toEqual(["header", "a done", "a 2/2", "b 1/2"])
   expect(t.cursor()).toBe(false)
-  s.draw(["b 2/2"])
-  expect(t.seen()).toEqual(["header", "a done", "b 2/2"])
+  s.say(["b started"], ["b 2/2"])
+  expect(t.seen()).toEqual(["header", "a done", "b started", "b 2/2"])
   s.close()
-  expect(t.seen()).toEqual(["header", "a done"])
+  expect(t.seen()).toEqual(["header", "a done", "b started"])
   expect(t.cursor()).toBe(true)
 })
 
