@@ -44,6 +44,8 @@ export interface PolicyBatch {
 /** One optimizer update. `metrics` has TRL's names: loss, grad_norm, learning_rate, updates, and the objective's logs. */
 export interface PolicyUpdate {
   readonly metrics: Readonly<Record<string, number>>
+  /** Log-probabilities of the completions' tokens before the update, in the order of the sequences. */
+  readonly logprobs: ReadonlyArray<Float32Array>
   /** Completion tokens of the batch. */
   readonly tokens: number
   readonly microBatches: number
@@ -264,6 +266,7 @@ const make = Effect.fnUntraced(function* (
           )
         }
         const rows = parts.reduce((n, part) => n + part.length, 0)
+        const logprobs: Array<Float32Array> = sequences.map(() => new Float32Array(0))
         for (const part of parts) {
           const feeds = yield* encoding(() => {
             const own = part.map((row) => sequences[row]!)
@@ -281,11 +284,18 @@ const make = Effect.fnUntraced(function* (
               ...packInputs(objective, inputs, sequences, part)
             }
           })
-          yield* trainer.accumulate(feeds)
+          const { data } = (yield* trainer.accumulate(feeds))["logprobs"]!
+          let next = 0
+          for (const row of part) {
+            const end = next + sequences[row]!.completion.length
+            logprobs[row] = Float32Array.from(data.subarray(next, end), Number)
+            next = end
+          }
         }
         const { gradNorm, learningRate, logs, loss, updates } = yield* trainer.apply
         return {
           metrics: { loss, grad_norm: gradNorm, learning_rate: learningRate, updates, ...logs },
+          logprobs,
           tokens,
           microBatches: parts.length,
           padding

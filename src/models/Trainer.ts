@@ -31,8 +31,10 @@ export interface Update {
 }
 
 export interface Trainer {
-  /** Adds the gradient of one micro-batch; `feeds` are the batch's inputs of the graph. */
-  readonly accumulate: (feeds: Readonly<Record<string, HostTensor>>) => Effect.Effect<void, ModelError | DeviceError>
+  /** Adds the gradient of one micro-batch; `feeds` are the batch's inputs of the graph. Gives `TrainerGraph.outputs`. */
+  readonly accumulate: (
+    feeds: Readonly<Record<string, HostTensor>>
+  ) => Effect.Effect<Readonly<Record<string, HostTensor>>, ModelError | DeviceError>
   /** One optimizer step on what was accumulated since the last. */
   readonly apply: Effect.Effect<Update, ModelError | DeviceError>
   /** Optimizer updates done. */
@@ -43,6 +45,11 @@ export interface Trainer {
   readonly restore: (file: string) => Effect.Effect<void, ModelError | DeviceError>
 }
 
+/** A loss, and what else of the forward pass each micro-batch gives back. */
+export interface TrainerGraph extends Loss {
+  readonly outputs?: Readonly<Record<string, Tensor>>
+}
+
 export interface TrainerSpec {
   /** Names the programs. */
   readonly name: string
@@ -50,7 +57,7 @@ export interface TrainerSpec {
   readonly weights: Weights
   readonly optimizer: OptimizerSettings
   /** The loss over the parameters; its other inputs are what `accumulate` is fed. */
-  readonly build: (parameters: ParameterInputs) => Loss
+  readonly build: (parameters: ParameterInputs) => TrainerGraph
   /** Runs before the weights change: whoever holds them as constants gives them up. */
   readonly beforeChange: Effect.Effect<void>
 }
@@ -58,8 +65,9 @@ export interface TrainerSpec {
 /** Gradients of the loss, written to `grad:<name>`; with `more`, added to what is there. */
 const backwardProgram = (spec: TrainerSpec, more: boolean): Program => {
   const parameters = parameterInputs(spec.table)
-  const { logs, loss } = spec.build(parameters)
+  const { logs, loss, outputs: others = {} } = spec.build(parameters)
   const outputs: Record<string, Tensor> = { loss }
+  for (const [name, value] of Object.entries(others)) outputs[`out:${name}`] = value
   for (const [name, value] of Object.entries(logs)) outputs[`log:${name}`] = value
   const donate: Record<string, string> = {}
   gradient(loss, parameters.all).forEach((by, i) => {
@@ -121,8 +129,13 @@ export const makeTrainer = Effect.fn("Trainer.make")(function* (
     const all: Feeds = pick(backward.program, { ...feeds, ...parameters, ...gradients })
     const outputs = yield* device.run(backward, all, gradients)
     parts++
-    for (const [key, value] of Object.entries(outputs)) sums[key] = (sums[key] ?? 0) + scalarOf(value)
+    const others: Record<string, HostTensor> = {}
+    for (const [key, value] of Object.entries(outputs)) {
+      if (key.startsWith("out:")) others[key.slice(4)] = value
+      else sums[key] = (sums[key] ?? 0) + scalarOf(value)
+    }
     yield* finite("the loss", sums["loss"]!)
+    return others
   })
 
   const apply: Trainer["apply"] = Effect.gen(function* () {

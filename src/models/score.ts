@@ -4,7 +4,7 @@
  * holds a whole [tokens, vocabulary].
  */
 
-import type { Loss, TokenObjective } from "../objectives/Objective.ts"
+import type { TokenObjective } from "../objectives/Objective.ts"
 import { linearLogprobs } from "../tensor/composites/linearLogprobs.ts"
 import { rematerialise } from "../tensor/composites/rematerialise.ts"
 import { namedDim } from "../tensor/Dim.ts"
@@ -15,6 +15,7 @@ import { input } from "../tensor/Tensor.ts"
 import type { DecoderConfig } from "./config.ts"
 import { decoderParameters, type HiddenOptions, headWeight, hidden } from "./decoder.ts"
 import { type ParameterInputs, parameterInputs } from "./parameters.ts"
+import type { TrainerGraph } from "./Trainer.ts"
 
 /** Tokens whose logits exist at once: about 64 MiB of them. */
 export const headChunk = ({ vocabularySize }: DecoderConfig): number =>
@@ -50,20 +51,20 @@ export const scoreProgram = (config: DecoderConfig): Program => {
   return program("score", { outputs: { logprobs: logprob, entropies: entropy } })
 }
 
-/** An objective's loss over a policy's parameters. */
+/** An objective's loss over a policy's parameters; `logprobs` [tokens] are an output. */
 export const policyLoss = (
   config: DecoderConfig,
   parameters: ParameterInputs,
   objective: TokenObjective,
   recompute: boolean
-): Loss => {
+): TrainerGraph => {
   const options: HiddenOptions = recompute ? { wrap: (layer, x) => rematerialise([x], (y) => [layer(y!)])[0]! } : {}
   const { entropy, logprob } = tokenScores(config, parameters, options)
   const shapes = { token: ["tokens"], row: ["rows"], batch: [] }
   const inputs = Object.entries(objective.inputs).map(
     ([name, { dtype, per }]) => [name, input(`batch:${name}`, dtype, shapes[per])] as const
   )
-  return objective.build(
+  const loss = objective.build(
     {
       logprobs: logprob,
       entropies: entropy,
@@ -75,4 +76,5 @@ export const policyLoss = (
     },
     Object.fromEntries(inputs)
   )
+  return { ...loss, outputs: { logprobs: logprob } }
 }

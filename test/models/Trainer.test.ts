@@ -188,6 +188,9 @@ layer(cpu)("trainer", (it) => {
       })
       const inputs = { advantages: [1, -1, 1, -1, 1], oldLogprobs: before.map(({ logprobs }) => logprobs) }
       const first = yield* trainer.update({ sequences, inputs })
+      first.logprobs.forEach((row, i) => {
+        assert.isBelow(Math.max(...row.map((value, j) => Math.abs(value - before[i]!.logprobs[j]!))), 1e-5)
+      })
       const second = yield* trainer.update({ sequences, inputs })
       assert.strictEqual(first.metrics["clip_ratio/region_mean"], 0)
       assert.isAbove(second.metrics["clip_ratio/region_mean"]!, 0.1)
