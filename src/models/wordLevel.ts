@@ -97,7 +97,13 @@ export const wordLevelFiles = ({ phrases, roles, words }: WordLevelSpec): Readon
     },
     model: { type: "WordLevel", vocab, unk_token: roles.unk_token ?? "" }
   }
-  const config = { ...roles, clean_up_tokenization_spaces: false, tokenizer_class: "PreTrainedTokenizerFast" }
+  const config = {
+    ...roles,
+    clean_up_tokenization_spaces: false,
+    tokenizer_class: "PreTrainedTokenizerFast",
+    // with a class token it is an encoder's, which wants to know the segments
+    ...(roles.cls_token === undefined ? {} : { model_input_names: ["input_ids", "token_type_ids", "attention_mask"] })
+  }
   return {
     "tokenizer.json": `${JSON.stringify(tokenizer, null, 1)}\n`,
     "tokenizer_config.json": `${JSON.stringify(config, null, 1)}\n`
