@@ -99,10 +99,11 @@ export class HubProblem extends Schema.TaggedError<HubProblem>()("HubProblem", {
 export class NonFinite extends Schema.TaggedError<NonFinite>()("NonFinite", {
   what: Schema.String,
   value: Schema.String,
-  step: Schema.Int
+  /** `update 3`, `token 5`: counted from 0. */
+  where: Schema.String
 }) {
   override get message() {
-    return `${this.what} is ${this.value} at update ${this.step}; lower the learning rate, clip the gradient, or look at the batch of that update`
+    return `${this.what} is ${this.value} at ${this.where}; lower the learning rate, clip the gradient, or look at the data of that place`
   }
 }
 

@@ -62,8 +62,8 @@ export interface TrainerSpec {
   readonly beforeChange: Effect.Effect<void>
 }
 
-/** Gradients of the loss, written to `grad:<name>`; with `more`, added to what is there. */
-const backwardProgram = (spec: TrainerSpec, more: boolean): Program => {
+/** Gradients of the loss, added to `grad:<name>` in place. */
+const backwardProgram = (spec: TrainerSpec): Program => {
   const parameters = parameterInputs(spec.table)
   const { logs, loss, outputs: others = {} } = spec.build(parameters)
   const outputs: Record<string, Tensor> = { loss }
@@ -73,10 +73,10 @@ const backwardProgram = (spec: TrainerSpec, more: boolean): Program => {
   gradient(loss, parameters.all).forEach((by, i) => {
     const { name, shape } = spec.table[i]!
     const key = `grad:${name}`
-    outputs[key] = more ? add(input(key, "f32", shape), by) : by
-    if (more) donate[key] = key
+    outputs[key] = add(input(key, "f32", shape), by)
+    donate[key] = key
   })
-  return program(`${spec.name}.${more ? "accumulate" : "backward"}`, { outputs, donate })
+  return program(`${spec.name}.accumulate`, { outputs, donate })
 }
 
 /** A trainer whose programs and optimizer state live as long as the scope. */
@@ -100,7 +100,7 @@ export const makeTrainer = Effect.fn("Trainer.make")(function* (
   const moments = { ...(yield* tensors("m:")), ...(yield* tensors("v:")) }
   const parameters = Object.fromEntries(weights)
 
-  // Programs are loaded when first needed: many runs have one micro-batch a batch, few a learning rate of 0.
+  // Programs are loaded when first needed: few runs have a learning rate of 0.
   const loaded = new Map<string, Loaded>()
   const need = (key: string, make: () => Program) =>
     Effect.suspend(() => {
@@ -119,13 +119,16 @@ export const makeTrainer = Effect.fn("Trainer.make")(function* (
   const finite = (what: string, value: number) =>
     Number.isFinite(value)
       ? Effect.void
-      : Effect.fail(fail(new NonFinite({ what: `${what} of ${name}`, value: String(value), step: updates })))
+      : Effect.fail(
+          fail(new NonFinite({ what: `${what} of ${name}`, value: String(value), where: `update ${updates}` }))
+        )
 
   const accumulate: Trainer["accumulate"] = Effect.fn("Trainer.accumulate")(function* (feeds) {
-    const more = parts > 0
-    const backward = yield* more
-      ? need("more", () => backwardProgram(spec, true))
-      : need("first", () => backwardProgram(spec, false))
+    const backward = yield* need("accumulate", () => backwardProgram(spec))
+    if (parts === 0) {
+      for (const tensor of Object.values(gradients))
+        yield* device.write(tensor, new Float32Array(tensor.byteLength / 4))
+    }
     const all: Feeds = pick(backward.program, { ...feeds, ...parameters, ...gradients })
     const outputs = yield* device.run(backward, all, gradients)
     parts++

@@ -266,7 +266,11 @@ export const makeSampler = Effect.fn("Sampler.make")(function* (
         const logprob = Number(logprobs[i])
         if (!Number.isFinite(logprob)) {
           return yield* fail(
-            new NonFinite({ what: "the log-probability of a sampled token", value: String(logprob), step })
+            new NonFinite({
+              what: "the log-probability of a sampled token",
+              value: String(logprob),
+              where: `token ${step}`
+            })
           )
         }
         row.ids.push(id)
