@@ -2,9 +2,10 @@
  * `exp bench`: how fast the device is on four works, beside what its own matrix product reaches in the same process with
  * the same threads. Medians over steps; the clock of a shared machine drifts, so ratios within one run are what counts.
  *
- *   node bench/engine.ts [--threads N] [--repeat N] [work ...]      prints {"works": [...]}
+ *   node bench/engine.ts [--threads N] [--repeat N] [work ...]      prints a JSON object a work
  */
-import { parseArgs } from "node:util"
+import { execFile } from "node:child_process"
+import { parseArgs, promisify } from "node:util"
 import { Effect } from "effect"
 import { Device } from "../src/device/Device.ts"
 import type { DeviceError } from "../src/device/DeviceError.ts"
@@ -75,15 +76,35 @@ const measure = (work: Work, repeat: number) =>
     return report
   }).pipe(Effect.scoped)
 
-/** Times the named works (all by default), one after the other on the device that is provided. */
+/** Times one work on the device that is provided. `peakBytes` is that of the whole process: use a fresh one. */
+export const benchmarkHere = (
+  name: string,
+  { repeat = 3 }: { readonly repeat?: number } = {}
+): Effect.Effect<WorkReport, DeviceError, Device> => {
+  const work = works.find((one) => one.name === name)
+  return work === undefined ? Effect.die(new RangeError(`there is no work ${name}`)) : measure(work, repeat)
+}
+
+/** Times the named works (all by default), each in a process of its own, with the threads of the device that is provided. */
 export const benchmark = (
   names: ReadonlyArray<string> = [],
   { repeat = 3 }: { readonly repeat?: number } = {}
-): Effect.Effect<{ readonly works: ReadonlyArray<WorkReport> }, DeviceError, Device> =>
-  Effect.forEach(
-    works.filter(({ name }) => names.length === 0 || names.includes(name)),
-    (work) => measure(work, repeat)
-  ).pipe(Effect.map((reports) => ({ works: reports })))
+): Effect.Effect<{ readonly works: ReadonlyArray<WorkReport> }, never, Device> =>
+  Effect.gen(function* () {
+    const { info } = yield* Device
+    const wanted = works.map(({ name }) => name).filter((name) => names.length === 0 || names.includes(name))
+    const reports = yield* Effect.forEach(wanted, (name) =>
+      Effect.promise(async () => {
+        const options = ["--threads", `${info.threads}`, "--repeat", `${repeat}`]
+        const { stdout } = await execute(process.execPath, [import.meta.filename, ...options, name])
+        const report: WorkReport = JSON.parse(stdout)
+        return report
+      })
+    )
+    return { works: reports }
+  })
+
+const execute = promisify(execFile)
 
 if (process.argv[1] === import.meta.filename) {
   const { positionals, values } = parseArgs({
@@ -91,8 +112,8 @@ if (process.argv[1] === import.meta.filename) {
     options: { threads: { type: "string", default: "2" }, repeat: { type: "string", default: "3" } }
   })
   const layer = OnnxCpu.layer({ threads: Number(values.threads) })
-  const result = await Effect.runPromise(
-    benchmark(positionals, { repeat: Number(values.repeat) }).pipe(Effect.provide(layer))
-  )
-  console.log(JSON.stringify(result))
+  for (const name of positionals.length > 0 ? positionals : works.map((work) => work.name)) {
+    const report = benchmarkHere(name, { repeat: Number(values.repeat) })
+    console.log(JSON.stringify(await Effect.runPromise(Effect.provide(report, layer))))
+  }
 }
