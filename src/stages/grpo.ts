@@ -191,13 +191,6 @@ export const grpoWith = (parts: ReadonlyArray<AnyRewardPart>) =>
         const refLogprobs = reference ? yield* reference.logprobs(sequences, { temperature: params.temperature }) : []
         const order = permutation(stream(seed, "grpo", "minibatches", k), answers.length)
         const size = Math.ceil(answers.length / updatesPerStep)
-        const first = Array.from(order.subarray(0, size))
-        const check = yield* differences(
-          policy,
-          first.map((row) => sequences[row]!),
-          first.map((row) => answers[row]!),
-          params.temperature
-        )
         const updates: Array<PolicyModel.PolicyUpdate> = []
         for (let at = 0; at < answers.length; at += size) {
           const rows = Array.from(order.subarray(at, at + size))
@@ -212,6 +205,10 @@ export const grpoWith = (parts: ReadonlyArray<AnyRewardPart>) =>
             })
           )
         }
+        const check = yield* differences(
+          Array.from(order.subarray(0, size), (row) => answers[row]!.logprobs),
+          updates[0]!.logprobs
+        )
         const last = updates.at(-1)!.metrics
         const averaged = Object.keys(last).map((name) => [name, mean(updates.map(({ metrics }) => metrics[name]!))])
         const lengths = answers.map(({ ids }) => ids.length)

@@ -1,11 +1,9 @@
 /**
  * Sampler against trainer: the two compute the log-probabilities of the sampled tokens by different programs, and
- * policy gradients are only right if they agree. Checked every step before the first update; a breach fails the task.
+ * policy gradients are only right if they agree. Checked every step on the rows of the first update, which computes the
+ * trainer's side anyway; a breach fails the task.
  */
 import { Effect, Schema } from "effect"
-import type { Sequence } from "../models/batching.ts"
-import type { Completion } from "../models/generate.ts"
-import type { Policy } from "../models/Policy.ts"
 import { samplingDifference } from "../models/samplingDifference.ts"
 
 /** Bounds in float32 (docs/log.md): above them something is wrong, not merely rounded. */
@@ -21,18 +19,15 @@ export class SamplerDiffers extends Schema.TaggedError<SamplerDiffers>()("Sample
   }
 }
 
-/** Differences over these answers, as metrics; `SamplerDiffers` where they are too large. */
+/**
+ * Differences over the tokens of some rows, as metrics; `SamplerDiffers` where they are too large. Both sides before any
+ * update of the step.
+ */
 export const differences = Effect.fn("samplerCheck")(function* (
-  policy: Policy,
-  sequences: ReadonlyArray<Sequence>,
-  answers: ReadonlyArray<Pick<Completion, "logprobs">>,
-  temperature: number
+  sampler: ReadonlyArray<Float32Array>,
+  trainer: ReadonlyArray<Float32Array>
 ) {
-  const trainer = yield* policy.logprobs(sequences, { temperature })
-  const found = samplingDifference(
-    answers.map(({ logprobs }) => logprobs),
-    trainer.map(({ logprobs }) => logprobs)
-  )
+  const found = samplingDifference(sampler, trainer)
   for (const statistic of ["mean", "p999", "max"] as const) {
     const value = found[statistic]
     if (!(value <= bounds[statistic])) {
