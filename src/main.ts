@@ -33,9 +33,8 @@ export const main = (argv: ReadonlyArray<string>): Effect.Effect<Code> =>
   )
 
 if (import.meta.main) {
-  process.stdout.on("error", (error: NodeJS.ErrnoException) =>
-    process.exit(error.code === "EPIPE" ? Code.ok : Code.internal)
-  )
+  // A reader that has gone away ends the command in order: a run records where it stands.
+  process.stdout.on("error", () => process.emit("SIGTERM", "SIGTERM"))
   NodeRuntime.runMain(main(process.argv.slice(2)), {
     disableErrorReporting: true,
     teardown: (exit) => {

@@ -2,6 +2,7 @@
 import { globSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { describe, expect, it } from "vitest"
+import { parse } from "yaml"
 import { areaOf, importsOf, importsUnder, root } from "./support/imports.ts"
 
 /** What each area may import, itself aside. An area that is not here may import nothing of the project. */
@@ -145,4 +146,9 @@ import {
     ["src/d.ts", false, true, ""],
     ["pipelines/e.ts", false, false, "e,f"]
   ])
+})
+
+it("is one package to pnpm: with those under test/ it would install before every command", () => {
+  const { packages } = parse(readFileSync(join(root, "pnpm-workspace.yaml"), "utf8"))
+  expect(packages).toEqual(["."])
 })

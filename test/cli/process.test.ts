@@ -76,7 +76,18 @@ describe("exp run", () => {
     })
   })
 
-  it("leaves the terminal's line alone when its reader goes away", async () => {
+  it("ends in order when its reader goes away, and takes its workers with it", async () => {
+    const { child, seen, said, ended } = start("--warehouse", join(home, "unread"), ...slow)
+    const { pid } = await seen((e) => e["state"] === "started" && e["stage"] === "climb")
+    child.stdout.destroy()
+    expect(await ended).toBe(130)
+    expect(alive(Number(pid))).toBe(false)
+    expect(said.err).toMatch(/Interrupted/)
+  })
+})
+
+describe("exp sql", () => {
+  it("is content when its reader has seen enough", async () => {
     const warehouse = join(home, "interrupted")
     const { child, said, ended } = start(
       "--warehouse",
