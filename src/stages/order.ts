@@ -3,9 +3,10 @@ import { permutation, stream } from "../device/random.ts"
 
 /**
  * The rows of step k when every step takes `size` rows of `count`. Passes do not overlap: a short last batch is dropped,
- * so the rows of a step are distinct; with fewer rows than a batch, a step takes all of them.
+ * so the rows of a step are distinct; with fewer rows than a batch, a step takes all of them. Throws RangeError without rows.
  */
 export const stepRows = (seed: number, purpose: string, count: number, size: number) => {
+  if (count < 1) throw new RangeError(`${purpose}: there are no rows [${count}] to take ${size} of`)
   const taken = Math.min(size, count)
   const perPass = Math.max(1, Math.floor(count / taken))
   let pass = -1

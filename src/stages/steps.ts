@@ -5,6 +5,7 @@
  */
 import { Clock, Effect, Option, Schema } from "effect"
 import { Task } from "../dsl/Task.ts"
+import { ModelError, type NonFinite } from "../models/ModelError.ts"
 
 /** A number that training cannot go on with; weights before it are in the last checkpoint. */
 export class NotFinite extends Schema.TaggedError<NotFinite>()("NotFinite", {
@@ -34,6 +35,10 @@ export interface Steps<E, R> {
   readonly finite?: ReadonlyArray<string>
 }
 
+type NonFiniteError = ModelError & { readonly reason: NonFinite }
+const isNonFinite = <E>(error: E): error is E & NonFiniteError =>
+  error instanceof ModelError && error.reason._tag === "NonFinite"
+
 export const runSteps = Effect.fn("steps")(function* <E, R>(options: Steps<E, R>) {
   const task = yield* Task
   const resumed = yield* task.resume
@@ -43,16 +48,20 @@ export const runSteps = Effect.fn("steps")(function* <E, R>(options: Steps<E, R>
     yield* options.restore(resumed.value.dir, resumed.value.state)
   }
   yield* task.progress(checkpoint ?? 0, options.total)
+  const broken = Effect.fnUntraced(function* (step: number, metric: string, value: string) {
+    yield* task.event("not-finite", { step, metric, value })
+    return yield* new NotFinite({ stage: task.stage, step, metric, value, checkpoint })
+  })
   for (let k = checkpoint ?? 0; k < options.total; k++) {
     const before = yield* Clock.currentTimeNanos
-    const { tokens, ...metrics } = yield* options.step(k)
+    const { tokens, ...metrics } = yield* options.step(k).pipe(
+      // Models notice by themselves, but know neither the stage nor its checkpoints.
+      Effect.catchIf(isNonFinite, ({ reason }) => broken(k, reason.what, reason.value))
+    )
     const seconds = Number((yield* Clock.currentTimeNanos) - before) / 1e9
     for (const metric of options.finite ?? ["loss", "grad_norm"]) {
       const value = metrics[metric]
-      if (value !== undefined && !Number.isFinite(value)) {
-        yield* task.event("not-finite", { step: k, metric, value: String(value) })
-        return yield* new NotFinite({ stage: task.stage, step: k, metric, value: String(value), checkpoint })
-      }
+      if (value !== undefined && !Number.isFinite(value)) return yield* broken(k, metric, String(value))
     }
     const rate = tokens === undefined ? {} : { "perf/tokens_per_second": tokens / seconds }
     yield* task.metrics(k, { ...metrics, ...rate, "perf/step_seconds": seconds })
