@@ -234,6 +234,30 @@ layer(OnnxCpu.layer({ threads: 2 }))("the CPU device", (it) => {
       }).pipe(Effect.scoped)
     )
 
+    it.effect("share what is made of constants between programs, and give it up with the last", () =>
+      Effect.gen(function* () {
+        const device = yield* Device
+        const shape = [2048, 4096]
+        const weights = yield* device.tensor({ name: "w", dtype: "f32", shape }, new Float32Array(2048 * 4096).fill(0.5))
+        const [a, b] = [input("a", "f32", ["n", 4096]), input("b", "f32", shape)]
+        const loadOf = (name: string) =>
+          device.load(program(name, { outputs: { [name]: linear(a, b) } }), { constants: { b: weights } })
+        const rss = Effect.sync(() => process.memoryUsage().rss / 2 ** 20)
+        const before = yield* rss
+        yield* Effect.scoped(
+          Effect.gen(function* () {
+            yield* loadOf("one")
+            const one = yield* rss
+            yield* loadOf("two")
+            yield* loadOf("three")
+            // each would take 32 MiB for a copy of its own
+            expect((yield* rss) - one).toBeLessThan(16)
+          })
+        )
+        expect((yield* rss) - before).toBeLessThan(16)
+      }).pipe(Effect.scoped)
+    )
+
     it.effect("give constants that agree with fed weights", () =>
       Effect.gen(function* () {
         const device = yield* Device

@@ -8,6 +8,35 @@ import { elementCount, type HostTensor, type TypedArray, viewOf } from "../HostT
 import { elementTypes } from "./api.ts"
 import { dimensions, type Runtime } from "./runtime.ts"
 
+/**
+ * Constants rearranged for products, shared by the programs that hold the same constants: prefill, decode and scoring of
+ * one policy have one copy. It goes with the last of them, so that a later version of the weights starts anew.
+ */
+export class Packing {
+  readonly container: bigint
+  readonly #runtime: Runtime
+  #users = 0
+
+  constructor(runtime: Runtime) {
+    this.#runtime = runtime
+    this.container = runtime.ort.createPrepackedWeightsContainer()
+  }
+
+  /** The packing that one of some constants has already, or a new one, for all of them. */
+  static of(runtime: Runtime, constants: ReadonlyArray<CpuTensor>): Packing {
+    const packing = constants.find((tensor) => tensor.packing !== undefined)?.packing ?? new Packing(runtime)
+    for (const tensor of constants) tensor.packing ??= packing
+    packing.#users++
+    return packing
+  }
+
+  release(constants: ReadonlyArray<CpuTensor>): void {
+    if (--this.#users > 0) return
+    for (const tensor of constants) if (tensor.packing === this) tensor.packing = undefined
+    this.#runtime.ort.releasePrepackedWeightsContainer(this.container)
+  }
+}
+
 export class CpuTensor implements DeviceTensor {
   readonly _tag = "DeviceTensor"
   readonly name: string
@@ -21,6 +50,8 @@ export class CpuTensor implements DeviceTensor {
   /** How many loaded programs hold it as a constant. */
   constantOf = 0
   released = false
+  /** What programs that hold it as a constant share. */
+  packing: Packing | undefined
   readonly #block: Block
   readonly #runtime: Runtime
   #holders = 1

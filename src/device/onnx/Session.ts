@@ -11,7 +11,7 @@ import { allocate, pointerArray, stringArray } from "../ffi.ts"
 import { type HostTensor, holds } from "../HostTensor.ts"
 import type { Arguments } from "./api.ts"
 import { optimizationLevels } from "./api.ts"
-import { CpuTensor } from "./CpuTensor.ts"
+import { CpuTensor, Packing } from "./CpuTensor.ts"
 import { inputName, outputName } from "./names.ts"
 import type { Runtime } from "./runtime.ts"
 import { type Port, portText, type Written } from "./writer.ts"
@@ -66,7 +66,7 @@ interface Binding {
 }
 
 /** Bindings that are kept for use again, and the memory that their slots may take. */
-const maxBindings = 16
+const maxBindings = 64
 const maxBindingBytes = 256 * 2 ** 20
 
 const sameShape = (a: ReadonlyArray<number>, b: ReadonlyArray<number>): boolean => {
@@ -91,6 +91,7 @@ export class Session {
   /** Null for a program without outputs, which the runtime refuses. */
   readonly #handle: bigint | null
   readonly #constants: ReadonlyArray<CpuTensor>
+  readonly #packing: Packing | undefined
   readonly #inputNames: ReturnType<typeof stringArray>
   readonly #outputNames: ReturnType<typeof stringArray>
   #bindings: Array<Binding> = []
@@ -108,7 +109,13 @@ export class Session {
     this.#constants = written.constants.map((name) => constants[name]!)
     this.#inputNames = stringArray(written.inputs.map(({ name }) => inputName(name)))
     this.#outputNames = stringArray(written.outputs.map(({ name }) => outputName(name)))
-    this.#handle = written.outputs.length === 0 ? null : this.#create(options)
+    this.#packing = this.#constants.length > 0 ? Packing.of(runtime, this.#constants) : undefined
+    try {
+      this.#handle = written.outputs.length === 0 ? null : this.#create(options)
+    } catch (error) {
+      this.#packing?.release(this.#constants)
+      throw error
+    }
     for (const tensor of this.#constants) {
       tensor.hold()
       tensor.constantOf++
@@ -133,10 +140,17 @@ export class Session {
         const names = stringArray(written.constants.map(inputName))
         const values = pointerArray(this.#constants.map((tensor) => tensor.value))
         ort.addExternalInitializers(settings, names.pointers.address, values.address, this.#constants.length)
+        // named a second time, they may share what is made of them
+        for (const [i, name] of written.constants.entries()) {
+          ort.addInitializer(settings, inputName(name), this.#constants[i]!.value)
+        }
       }
       const model = allocate(written.model.length)
       new Uint8Array(model.buffer, model.byteOffset, model.byteLength).set(written.model)
-      return ort.createSessionFromArray(env, model.address, model.byteLength, settings)
+      const { container } = this.#packing ?? {}
+      return container === undefined
+        ? ort.createSessionFromArray(env, model.address, model.byteLength, settings)
+        : ort.createSessionSharing(env, model.address, model.byteLength, settings, container)
     } finally {
       ort.releaseSessionOptions(settings)
     }
@@ -144,7 +158,8 @@ export class Session {
 
   /** Runs the program. Returns what was not left in `into`, and the milliseconds of the runtime's own call. */
   run(feeds: Feeds, into: Into): { readonly outputs: Readonly<Record<string, HostTensor>>; readonly runMs: number } {
-    const binding = this.#find(feeds, into) ?? this.#bind(feeds, into)
+    const known = this.#find(feeds, into)
+    const binding = known ?? this.#bind(feeds, into)
     for (const { port, tensor, host } of binding.inputs) {
       if (!host) continue
       const feed = feeds[port.name]!
@@ -152,7 +167,10 @@ export class Session {
       tensor.assign(feed.data)
     }
     const start = process.hrtime.bigint()
-    if (this.#handle !== null) this.#runtime.ort.run(this.#handle, binding.inputArguments, binding.outputArguments)
+    // other sizes leave holes in the arena: it gives them back after the first run of each
+    const options = known === undefined ? this.#runtime.shrink : null
+    if (this.#handle !== null)
+      this.#runtime.ort.run(this.#handle, options, binding.inputArguments, binding.outputArguments)
     const runMs = Number(process.hrtime.bigint() - start) / 1e6
     const outputs: Record<string, HostTensor> = {}
     for (const { port, tensor, copyTo } of binding.outputs) {
@@ -178,6 +196,7 @@ export class Session {
 
   release(): void {
     if (this.#handle !== null) this.#runtime.ort.releaseSession(this.#handle)
+    this.#packing?.release(this.#constants)
     for (const binding of this.#bindings) for (const tensor of binding.owned) tensor.release()
     this.#bindings = []
     for (const tensor of this.#constants) {

@@ -96,11 +96,22 @@ export const openOrt = (file: string) => {
       "size_t"
     ]),
 
+    addInitializer: act<[options: bigint, name: string, value: bigint]>(150, [P, S, P]),
+
+    createPrepackedWeightsContainer: make<[]>(166, []),
+    /** As below, with products' rearranged operands shared through a container. */
+    createSessionSharing: make<[env: bigint, model: bigint, bytes: number, options: bigint, container: bigint]>(169, [
+      P,
+      P,
+      "size_t",
+      P,
+      P
+    ]),
     createSessionFromArray: make<[env: bigint, model: bigint, bytes: number, options: bigint]>(8, [P, P, "size_t", P]),
     /** Runs a session over prepared argument blocks; blocks the thread. */
-    run: (session: bigint, inputs: Arguments, outputs: Arguments): void =>
+    run: (session: bigint, options: Pointer, inputs: Arguments, outputs: Arguments): void =>
       check(
-        run(session, null, inputs.names, inputs.values, inputs.count, outputs.names, outputs.count, outputs.values)
+        run(session, options, inputs.names, inputs.values, inputs.count, outputs.names, outputs.count, outputs.values)
       ),
 
     createTensor: make<[memoryInfo: bigint, data: bigint, bytes: number, dims: bigint, rank: number, type: number]>(
@@ -112,12 +123,16 @@ export const openOrt = (file: string) => {
     allocatorStats: make<[allocator: bigint]>(319, [P]),
     keyValue: plain<[pairs: bigint, key: string], string | null>(297, S, [P, S]),
 
+    createRunOptions: make<[]>(39, []),
+    addRunConfigEntry: act<[options: bigint, key: string, value: string]>(165, [P, S, S]),
+
     releaseSession: release(95),
     releaseValue: release(96),
     releaseSessionOptions: release(100),
     releaseThreadingOptions: release(122),
     releaseAllocator: release(132),
     releaseArenaCfg: release(157),
+    releasePrepackedWeightsContainer: release(167),
     releaseKeyValuePairs: release(300)
   }
 }

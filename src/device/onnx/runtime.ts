@@ -13,6 +13,8 @@ export interface Runtime {
   readonly memoryInfo: bigint
   /** Threads of the pool that sessions share; a session that wants another number makes its own pool. */
   readonly pooledThreads: number
+  /** Options of a run after which the arena gives back what nothing uses. */
+  readonly shrink: bigint
 }
 
 /** The library cannot be had; the message says why. */
@@ -43,7 +45,9 @@ export const openRuntime = (threads: number): Runtime => {
   const arena = ort.createArenaCfgV2(keys.pointers.address, values.address, 1)
   ort.createAndRegisterAllocator(env, memoryInfo, arena)
   ort.releaseArenaCfg(arena)
-  current = { ort, env, memoryInfo, pooledThreads: threads }
+  const shrink = ort.createRunOptions()
+  ort.addRunConfigEntry(shrink, "memory.enable_memory_arena_shrinkage", "cpu:0")
+  current = { ort, env, memoryInfo, pooledThreads: threads, shrink }
   return current
 }
 
