@@ -238,7 +238,10 @@ layer(OnnxCpu.layer({ threads: 2 }))("the CPU device", (it) => {
       Effect.gen(function* () {
         const device = yield* Device
         const shape = [2048, 4096]
-        const weights = yield* device.tensor({ name: "w", dtype: "f32", shape }, new Float32Array(2048 * 4096).fill(0.5))
+        const weights = yield* device.tensor(
+          { name: "w", dtype: "f32", shape },
+          new Float32Array(2048 * 4096).fill(0.5)
+        )
         const [a, b] = [input("a", "f32", ["n", 4096]), input("b", "f32", shape)]
         const loadOf = (name: string) =>
           device.load(program(name, { outputs: { [name]: linear(a, b) } }), { constants: { b: weights } })
@@ -416,6 +419,19 @@ layer(OnnxCpu.layer({ threads: 2 }))("the CPU device", (it) => {
       expect((yield* device.stats).bytes).toBe(held)
       // 1,000 leaks of the smallest intermediate value (200 x 256 floats) would be 195 MiB
       expect(process.memoryUsage().rss - before).toBeLessThan(64 * 2 ** 20)
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("a second device of the process may have another number of threads", () =>
+    Effect.gen(function* () {
+      const one = yield* Device.pipe(Effect.provide(OnnxCpu.layer({ threads: 1 })))
+      const two = yield* Device
+      expect([one.info.threads, two.info.threads]).toEqual([1, 2])
+      const feeds = { x: normal("x", [64, 3]), w: normal("w", [2, 3]) }
+      const outputs = yield* Effect.forEach([one, two], (device) =>
+        Effect.flatMap(device.load(affine), (loaded) => device.run(loaded, feeds))
+      )
+      closeTo(numbers(outputs[0]!["y"]!), numbers(outputs[1]!["y"]!), 1e-6)
     }).pipe(Effect.scoped)
   )
 
