@@ -10,6 +10,7 @@ import { Effect } from "effect"
 import { Device } from "../src/device/Device.ts"
 import type { DeviceError } from "../src/device/DeviceError.ts"
 import { OnnxCpu } from "../src/device/onnx/OnnxCpu.ts"
+import type { ModelError } from "../src/models/ModelError.ts"
 import { matrixProduct, type Ready, type Work, works } from "./works.ts"
 
 export interface WorkReport {
@@ -80,7 +81,7 @@ const measure = (work: Work, repeat: number) =>
 export const benchmarkHere = (
   name: string,
   { repeat = 3 }: { readonly repeat?: number } = {}
-): Effect.Effect<WorkReport, DeviceError, Device> => {
+): Effect.Effect<WorkReport, DeviceError | ModelError, Device> => {
   const work = works.find((one) => one.name === name)
   return work === undefined ? Effect.die(new RangeError(`there is no work ${name}`)) : measure(work, repeat)
 }

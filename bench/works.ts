@@ -3,6 +3,7 @@
  * Training counts 6 operations per weight and token (forward and backward; the embedding has no product) and half of the
  * attention square; decoding counts 2 per weight and row. Weights are arbitrary numbers: values do not change the time.
  */
+import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import { Effect, type Scope } from "effect"
 import { Device, type DeviceTensor } from "../src/device/Device.ts"
 import type { DeviceError } from "../src/device/DeviceError.ts"
@@ -10,7 +11,11 @@ import type { HostTensor } from "../src/device/HostTensor.ts"
 import { integers, stream } from "../src/device/random.ts"
 import type { DecoderConfig } from "../src/models/config.ts"
 import { type Attend, decoderParameters, headWeight, hidden } from "../src/models/decoder.ts"
+import type { ModelError } from "../src/models/ModelError.ts"
+import * as Policy from "../src/models/Policy.ts"
 import { countParameters, type ParameterSpec, parameterInputs } from "../src/models/parameters.ts"
+import { wordLevelFiles } from "../src/models/wordLevel.ts"
+import { sft } from "../src/objectives/sft.ts"
 import { cachedAttention } from "../src/tensor/composites/cachedAttention.ts"
 import { linear } from "../src/tensor/composites/linear.ts"
 import { linearLogprobs } from "../src/tensor/composites/linearLogprobs.ts"
@@ -23,7 +28,7 @@ import { input, type Tensor } from "../src/tensor/Tensor.ts"
 
 /** A work that is set up: one call of `step` does it once. */
 export interface Ready {
-  readonly step: Effect.Effect<unknown, DeviceError>
+  readonly step: Effect.Effect<unknown, DeviceError | ModelError>
   readonly tokens: number
   readonly flop: number
 }
@@ -189,11 +194,59 @@ const decoding = (config: DecoderConfig, batch: number, context: number): Work["
     }
   })
 
+/** A new policy of the quickstart's size over invented words. */
+const tinyPolicy = Effect.suspend(() =>
+  Policy.create({
+    config: tiny,
+    tokenizerFiles: wordLevelFiles({
+      phrases: [{ text: "<pad>", special: true }],
+      words: Array.from({ length: tiny.vocabularySize - 1 }, (_, i) => `w${i}`),
+      roles: { pad_token: "<pad>" }
+    }),
+    seed: 0
+  })
+)
+
+/** An update of the policy as stages do it: packing, gradients over micro-batches, AdamW. */
+const updating = (rows: number, prompt: number, completion: number): Work["prepare"] =>
+  Effect.gen(function* () {
+    const policy = yield* tinyPolicy
+    const trainer = yield* policy.trainer(sft(), { learningRate: 1e-3 }, { microBatchTokens: 2048 })
+    const ids = (name: string, count: number) => [...integers(stream(0, "bench", name), count, 1, tiny.vocabularySize)]
+    const sequences = Array.from({ length: rows }, (_, row) => ({
+      prompt: ids(`prompt ${row}`, prompt),
+      completion: ids(`completion ${row}`, completion)
+    }))
+    const time = prompt + completion
+    return {
+      step: trainer.update({ sequences }),
+      tokens: rows * time,
+      flop: 6 * policy.parameterCount * rows * time + (3 * attentionFlop(tiny, rows, time * time)) / 2
+    }
+  }).pipe(Effect.orDie, Effect.provide(NodeFileSystem.layer))
+
+/** Generation as stages do it: prompts once each, then token by token to the full length. */
+const generating = (prompts: number, samples: number, prompt: number, tokens: number): Work["prepare"] =>
+  Effect.gen(function* () {
+    const policy = yield* tinyPolicy
+    const requests = Array.from({ length: prompts }, (_, i) => ({
+      promptId: `p${i}`,
+      prompt: Array.from({ length: prompt }, (_, j) => `w${(i * 31 + j * 7) % (tiny.vocabularySize - 1)}`).join(" ")
+    }))
+    const rows = prompts * samples
+    const sampling = { seed: 0, purpose: "bench", maxNewTokens: tokens, samples, temperature: 0.7 }
+    return {
+      step: policy.generate(requests, sampling),
+      tokens: rows * tokens,
+      flop: tokens * (2 * policy.parameterCount * rows + attentionFlop(tiny, rows, prompt + tokens / 2))
+    }
+  }).pipe(Effect.orDie, Effect.provide(NodeFileSystem.layer))
+
 export const works: ReadonlyArray<Work> = [
   { name: "train17m", steps: 7, prepare: training(small, 8, 256) },
   { name: "decode135m", steps: 24, prepare: decoding(smol, 8, 256) },
-  { name: "tinyTrain", steps: 20, prepare: training(tiny, 16, 72) },
-  { name: "tinyDecode", steps: 200, prepare: decoding(tiny, 128, 40) }
+  { name: "tinyTrain", steps: 12, prepare: updating(64, 16, 56) },
+  { name: "tinyDecode", steps: 6, prepare: generating(16, 8, 16, 56) }
 ]
 
 /** A square matrix product: what the runtime reaches at best. */
