@@ -21,11 +21,15 @@ export const DatasetParams = {
     Schema.NonEmptyString,
     "a DuckDB query over the file, in which the table is called `data`, in place of all of its rows"
   ),
-  prompt: Param.string("{situation}", "what the policy is asked; {situation} stands for the situation"),
+  prompt: Param.withDefault(
+    Schema.String.check(Schema.isIncluding("{situation}")),
+    "{situation}",
+    "what the policy is asked; {situation} stands for the situation"
+  ),
   development: Param.int(0, "situations held out for tuning", { min: 0 }),
   test: Param.int(100, "situations held out for the evaluation", { min: 1 }),
   splitSeed: Param.int(0, "the seed of the split; cells with different seeds share one split"),
-  limit: Param.optional(Schema.Int, "use the first rows only")
+  limit: Param.optional(Schema.Int.check(Schema.isGreaterThan(0)), "use the first rows only")
 }
 
 export class DatasetTooSmall extends Schema.TaggedError<DatasetTooSmall>()("DatasetTooSmall", {
@@ -35,6 +39,15 @@ export class DatasetTooSmall extends Schema.TaggedError<DatasetTooSmall>()("Data
 }) {
   override get message() {
     return `${this.file} has ${this.rows} situations; ${this.wanted} are held out (\`data.development\`, \`data.test\`) and at least one must be left to train on. Hold out fewer.`
+  }
+}
+
+export class SituationTwice extends Schema.TaggedError<SituationTwice>()("SituationTwice", {
+  file: Schema.String,
+  id: Schema.String
+}) {
+  override get message() {
+    return `${this.file}: two situations have the id ${JSON.stringify(this.id)}; ids name prompts in random streams and results. Give each its own, or drop the column \`id\`: rows are then numbered.`
   }
 }
 
@@ -71,10 +84,16 @@ export const dataset = Stage.make("dataset", {
     const rows = records.slice(0, params.limit ?? records.length).map(
       (record): Situation => ({
         ...record,
-        prompt: params.prompt.replaceAll("{situation}", record.prompt),
+        // A function, for a replacement text would have its "$&" and "$$" read as patterns.
+        prompt: params.prompt.replaceAll("{situation}", () => record.prompt),
         situation: record.prompt
       })
     )
+    const seen = new Set<string>()
+    for (const { id } of rows) {
+      if (seen.has(id)) return yield* new SituationTwice({ file: params.path.path, id })
+      seen.add(id)
+    }
     const { development, test } = params
     if (rows.length <= development + test) {
       return yield* new DatasetTooSmall({ file: params.path.path, rows: rows.length, wanted: development + test })
