@@ -46,6 +46,8 @@ export const basePolicy = Stage.make("policy", {
   run: Effect.fn("stage.policy")(function* ({ inputs, outputs, params, seed }) {
     if (params.source === "folder") {
       const folder = yield* Hub.resolve(params.path.path)
+      // What is wrong with it is said here, of the folder that the user named.
+      yield* PolicyModel.load(folder)
       return yield* Effect.promise(() => cp(folder, outputs.policy.dir, { recursive: true, dereference: true }))
     }
     if (!inputs.world) return yield* new NoTokenizer()

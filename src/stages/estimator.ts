@@ -47,6 +47,12 @@ export const EstimatorParams = Param.struct({
   })
 })
 
+export class NoTriplets extends Schema.TaggedError<NoTriplets>()("NoTriplets", {}) {
+  override get message() {
+    return "estimator: there are no triplets to train on; set `estimator.steps: 0` to use the base encoder as it is"
+  }
+}
+
 /** Rows of a batch without repeated texts: a repeated one would be its own negative. */
 const distinct = (rows: ReadonlyArray<Triplet>): ReadonlyArray<Triplet> => {
   const seen = new Set<string>()
@@ -170,9 +176,3 @@ export const estimator = Stage.make("estimator", {
       .pipe(Effect.orDie)
   })
 })
-
-export class NoTriplets extends Schema.TaggedError<NoTriplets>()("NoTriplets", {}) {
-  override get message() {
-    return "estimator: there are no triplets to train on; set `estimator.steps: 0` to use the base encoder as it is"
-  }
-}

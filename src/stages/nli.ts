@@ -3,7 +3,7 @@
  * world's pairs, or from a checkpoint. Only the evaluation reads it; its paraphrase family is its own, so it shares no
  * template with the policy or the estimator.
  */
-import { Effect } from "effect"
+import { Effect, Schema } from "effect"
 import { optional } from "../artifact/Kind.ts"
 import { Classifier, NliPairs } from "../artifact/kinds.ts"
 import type { NliLabel } from "../data/records.ts"
@@ -31,6 +31,14 @@ export const NliParams = Param.struct({
     below: 1
   })
 })
+
+export class OtherClasses extends Schema.TaggedError<OtherClasses>()("OtherClasses", {
+  found: Schema.Array(Schema.String)
+}) {
+  override get message() {
+    return `nli: the classifier's classes are (${this.found.join(", ")}); to be trained it needs ${labels.join(", ")}: name them so in id2label of its config.json, or set \`nli.steps: 0\` to use it as it is`
+  }
+}
 
 export const nli = Stage.make("nli", {
   module: import.meta.url,
@@ -65,6 +73,7 @@ export const nli = Stage.make("nli", {
     const names = classifier.labels.map((name) => name.toLowerCase())
     const classOf = (label: NliLabel) => names.indexOf(label)
     if (params.steps > 0) {
+      if (!labels.every((label) => names.includes(label))) return yield* new OtherClasses({ found: classifier.labels })
       const trainer = yield* classifier.trainer(
         optimizerSettings(params, params.steps),
         inputs.base ? {} : { wordDropout: { rate: params.wordDropout, seed } }

@@ -59,6 +59,7 @@ const fromWorld = (world: World, seed: number, params: Settings): Made => {
       judgedPairs(world, seed, k, { prefix, families, errorRate: params.judgeError })
     )
       .flat()
+      .slice(0, params.pairs)
       .map(({ left, right, same }): JudgedPair => ({ left, right, same }))
   return {
     triplets: triplets(0, params.count, params.judgeError),
