@@ -3,8 +3,8 @@
  *
  * - by the estimator: one-to-one matching of references and candidates at a threshold (coverage, precision, at_m,
  *   coverage of another situation's references);
- * - by natural-language inference, where there is a classifier: premise = a reference's explanation, hypothesis = a
- *   candidate, maximum over candidates, mean over references; accuracy = score > 0.33 (Modular Pluralism, 2406.15951);
+ * - by natural-language inference, where there is a classifier: premise = a reference's explanation, hypothesis = a line
+ *   or sentence of the answer, maximum over those, mean over references; accuracy = score > 0.33 (Modular Pluralism, 2406.15951);
  * - exactly, where there is a world: the check on the checkers, and the best constant answer.
  *
  * Policies never see any of it.
@@ -18,7 +18,7 @@ import * as Stage from "../dsl/Stage.ts"
 import { Task } from "../dsl/Task.ts"
 import { estimatorCoverage } from "../metrics/coverage.ts"
 import { nliAccuracy, nliScore } from "../metrics/nli.ts"
-import { splitCandidates } from "../metrics/sentences.ts"
+import { splitCandidates, splitSentences } from "../metrics/sentences.ts"
 import { estimatorUniqueness } from "../metrics/uniqueness.ts"
 import * as ClassifierModel from "../models/Classifier.ts"
 import { parseAnswer, stripPerspective } from "../rewards/grammar.ts"
@@ -67,6 +67,8 @@ interface Judged {
   readonly promptId: string
   readonly text: string
   readonly candidates: ReadonlyArray<string>
+  /** What may entail a reference: the lines, or real sentences (the candidates of published texts are cut otherwise). */
+  readonly sentences: ReadonlyArray<string>
   readonly situation: Situation
   /** Another situation, for the shuffled control. */
   readonly other: Situation
@@ -127,10 +129,8 @@ const byEstimator = Effect.fnUntraced(function* (
 
 const byInference = Effect.fnUntraced(function* (judged: ReadonlyArray<Judged>, dir: string) {
   const classifier = yield* ClassifierModel.load(dir)
-  const pairsOf = ({ candidates, situation }: Judged) =>
-    situation.perspectives.flatMap(({ explanation }) =>
-      candidates.map((candidate) => [explanation, candidate] as const)
-    )
+  const pairsOf = ({ sentences, situation }: Judged) =>
+    situation.perspectives.flatMap(({ explanation }) => sentences.map((sentence) => [explanation, sentence] as const))
   const keyOf = ([premise, hypothesis]: readonly [string, string]) => `${premise}\u0000${hypothesis}`
   const distinct = new Map(judged.flatMap(pairsOf).map((pair) => [keyOf(pair), pair]))
   const found = distinct.size === 0 ? new Float32Array(0) : yield* classifier.entailment([...distinct.values()])
@@ -138,7 +138,7 @@ const byInference = Effect.fnUntraced(function* (judged: ReadonlyArray<Judged>, 
   return judged.map((one): Values => {
     const score = nliScore({
       references: one.situation.perspectives.length,
-      sentences: one.candidates.length,
+      sentences: one.sentences.length,
       probabilities: pairsOf(one).map((pair) => probability.get(keyOf(pair))!)
     })
     return { "eval/nli/score": score, "eval/nli/accuracy": nliAccuracy(score) }
@@ -223,11 +223,13 @@ export const evaluate = Stage.make("evaluate", {
       if (index === undefined) {
         return yield* new NothingToEvaluate({ detail: `the answer to ${id} has no situation to be measured against` })
       }
-      const candidates = params.candidates === "lines" ? parseAnswer(text).candidates : splitCandidates(text)
+      const lines = params.candidates === "lines"
+      const candidates = lines ? parseAnswer(text).candidates : splitCandidates(text)
       judged.push({
         promptId: id,
         text,
         candidates,
+        sentences: lines ? candidates : splitSentences(text),
         situation: situations[index]!,
         other: situations[shuffledIndex(index, situations.length)]!
       })

@@ -5,7 +5,7 @@
  * With `minLines` the closing tag of the perspectives is masked until that many lines are written: a control for
  * length, not a method.
  */
-import { Effect } from "effect"
+import { Clock, Effect } from "effect"
 import { Completions, Policy, Situations } from "../artifact/kinds.ts"
 import type { Situation } from "../data/records.ts"
 import * as Param from "../dsl/param.ts"
@@ -15,9 +15,13 @@ import type { Completion, Sampling } from "../models/generate.ts"
 import * as PolicyModel from "../models/Policy.ts"
 
 /** How answers are drawn, as every stage that samples has it. */
-export const samplingFields = (defaults: { readonly temperature: number; readonly topP?: number }) => ({
-  temperature: Param.number(defaults.temperature, "sampling temperature; 0 takes the likeliest token", { min: 0 }),
-  topP: Param.number(defaults.topP ?? 1, "nucleus sampling: share of probability kept", { above: 0, max: 1 }),
+export const samplingFields = (defaults: { readonly temperature: number }, bounds: Param.Bounds = { min: 0 }) => ({
+  temperature: Param.number(
+    defaults.temperature,
+    bounds.above === undefined ? "sampling temperature; 0 takes the likeliest token" : "sampling temperature",
+    bounds
+  ),
+  topP: Param.number(1, "nucleus sampling: share of probability kept", { above: 0, max: 1 }),
   topK: Param.int(0, "keep the k likeliest tokens; 0 keeps all", { min: 0 }),
   minP: Param.number(0, "keep tokens with this share of the likeliest one's probability", { min: 0, max: 1 }),
   maxNewTokens: Param.int(72, "most tokens of an answer, the end token included", { min: 1 })
@@ -94,11 +98,14 @@ export const generate = Stage.make("generate", {
       ...(params.minLines > 0 ? { minLines: { count: params.minLines, closing, newline: lineStart } } : {})
     }
     const answers: Array<Completion> = []
+    const before = yield* Clock.currentTimeNanos
     yield* task.progress(0, situations.length)
     for (let at = 0; at < situations.length; at += chunk) {
       answers.push(...(yield* rollOut(policy, situations.slice(at, at + chunk), sampling)))
       yield* task.progress(Math.min(at + chunk, situations.length), situations.length)
     }
+    const seconds = Number((yield* Clock.currentTimeNanos) - before) / 1e9
+    const tokens = answers.reduce((sum, { ids }) => sum + ids.length, 0)
     const promptOf = new Map(situations.map(({ id, prompt }) => [id, prompt]))
     yield* task.samples(
       answers.map(({ promptId, sample, text }) => ({
@@ -113,8 +120,9 @@ export const generate = Stage.make("generate", {
       }))
     )
     yield* task.metrics(0, {
-      "completions/mean_length": answers.reduce((sum, { ids }) => sum + ids.length, 0) / answers.length,
-      "completions/clipped_ratio": answers.filter(({ finish }) => finish === "length").length / answers.length
+      "completions/mean_length": tokens / answers.length,
+      "completions/clipped_ratio": answers.filter(({ finish }) => finish === "length").length / answers.length,
+      "perf/tokens_per_second": tokens / seconds
     })
     yield* outputs.completions.write(
       answers.map(({ promptId, text }) => ({ id: promptId, prompt: promptOf.get(promptId) ?? "", text }))

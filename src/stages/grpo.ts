@@ -32,7 +32,7 @@ import { openEncoder } from "./models.ts"
 import { optimizerFields, optimizerSettings } from "./optimizing.ts"
 import { stepRows } from "./order.ts"
 import { differences } from "./samplerCheck.ts"
-import { rewardSchema, type Score, scoreBatch } from "./scoring.ts"
+import { meanScores, rewardSchema, type Score, scoreBatch } from "./scoring.ts"
 import { runSteps } from "./steps.ts"
 
 export class GroupTooSmall extends Schema.TaggedError<GroupTooSmall>()("GroupTooSmall", {
@@ -53,7 +53,7 @@ const paramsOf = (parts: ReadonlyArray<AnyRewardPart>) =>
     }),
     groupSize: Param.int(8, "answers per prompt", { min: 2 }),
     updatesPerStep: Param.int(2, "optimizer updates per step, on disjoint minibatches of the answers", { min: 1 }),
-    ...samplingFields({ temperature: 1 }),
+    ...samplingFields({ temperature: 1 }, { above: 0 }),
     ...optimizerFields({ learningRate: 3e-4, schedule: "constant", warmupSteps: 0, weightDecay: 0 }),
     clip: Param.struct({
       low: Param.number(0.2, "how far below 1 the ratio may go", { min: 0, max: 1 }),
@@ -71,25 +71,32 @@ const paramsOf = (parts: ReadonlyArray<AnyRewardPart>) =>
 
 const mean = (values: ReadonlyArray<number>) => values.reduce((sum, value) => sum + value, 0) / values.length
 
+/** Unbiased standard deviation of the rewards that are there; 0 for fewer than two. */
+const deviation = (rewards: ReadonlyArray<number>): number => {
+  const scored = rewards.filter((reward) => !Number.isNaN(reward))
+  if (scored.length < 2) return 0
+  const centre = mean(scored)
+  return Math.sqrt(scored.reduce((sum, reward) => sum + (reward - centre) ** 2, 0) / (scored.length - 1))
+}
+
 /** Metrics of a step's rewards: TRL's names. */
 const rewardMetrics = (scores: ReadonlyArray<Score>, groupSize: number): Readonly<Record<string, number>> => {
-  const names = scores[0]?.rows.map(({ name }) => name) ?? []
-  const parts = names.map((name, k) => [
-    `rewards/${name}/mean`,
-    mean(scores.map(({ rows }) => rows[k]!.value).filter((value) => !Number.isNaN(value)))
-  ])
-  const scored = scores.map(({ reward }) => reward)
-  const groups = Array.from({ length: scored.length / groupSize }, (_, g) => {
-    const own = scored.slice(g * groupSize, (g + 1) * groupSize)
-    const centre = mean(own)
-    return Math.sqrt(own.reduce((sum, reward) => sum + (reward - centre) ** 2, 0) / (groupSize - 1))
-  })
+  const rewards = scores.map(({ reward }) => reward)
+  const groups = Array.from({ length: rewards.length / groupSize }, (_, g) =>
+    deviation(rewards.slice(g * groupSize, (g + 1) * groupSize))
+  )
   return {
-    reward: mean(scored),
+    ...meanScores(scores),
     reward_std: mean(groups),
-    frac_reward_zero_std: groups.filter((std) => std < 1e-9).length / groups.length,
-    ...Object.fromEntries(parts)
+    frac_reward_zero_std: groups.filter((std) => std < 1e-9).length / groups.length
   }
+}
+
+/** The order cut into pieces whose sizes differ by one at most; as many as asked for, if there are as many rows. */
+const minibatches = (order: Int32Array, count: number): ReadonlyArray<ReadonlyArray<number>> => {
+  const pieces = Math.min(count, order.length)
+  const edge = (i: number) => Math.floor((i * order.length) / pieces)
+  return Array.from({ length: pieces }, (_, i) => Array.from(order.subarray(edge(i), edge(i + 1))))
 }
 
 const sampleRows = (
@@ -144,7 +151,7 @@ export const grpoWith = (parts: ReadonlyArray<AnyRewardPart>) =>
       const reference = params.klCoefficient > 0 ? yield* PolicyModel.load(inputs.policy.dir) : undefined
       const estimator = yield* openEncoder(inputs.estimator.dir)
       const situations = yield* inputs.prompts.rows
-      if (situations.length < params.promptsPerStep) {
+      if (params.steps > 0 && situations.length < params.promptsPerStep) {
         return yield* new GroupTooSmall({ rows: situations.length, wanted: params.promptsPerStep })
       }
       const { clip, klCoefficient, updatesPerStep } = params
@@ -154,7 +161,8 @@ export const grpoWith = (parts: ReadonlyArray<AnyRewardPart>) =>
           clipHigh: clip.high,
           ...(clip.dual === undefined ? {} : { dualClip: clip.dual }),
           klCoefficient,
-          old: "given"
+          // With one update per generation the ratio is exactly 1; with several the sampler's log-probabilities are the old ones.
+          old: updatesPerStep === 1 ? "detached" : "given"
         }),
         optimizerSettings(params, params.steps * updatesPerStep),
         { temperature: params.temperature, rematerialise: params.rematerialise }
@@ -190,10 +198,9 @@ export const grpoWith = (parts: ReadonlyArray<AnyRewardPart>) =>
         const sequences = answers.map(({ ids, prompt }) => ({ prompt, completion: ids }))
         const refLogprobs = reference ? yield* reference.logprobs(sequences, { temperature: params.temperature }) : []
         const order = permutation(stream(seed, "grpo", "minibatches", k), answers.length)
-        const size = Math.ceil(answers.length / updatesPerStep)
+        const pieces = minibatches(order, updatesPerStep)
         const updates: Array<PolicyModel.PolicyUpdate> = []
-        for (let at = 0; at < answers.length; at += size) {
-          const rows = Array.from(order.subarray(at, at + size))
+        for (const rows of pieces) {
           updates.push(
             yield* trainer.update({
               sequences: rows.map((row) => sequences[row]!),
@@ -206,7 +213,7 @@ export const grpoWith = (parts: ReadonlyArray<AnyRewardPart>) =>
           )
         }
         const check = yield* differences(
-          Array.from(order.subarray(0, size), (row) => answers[row]!.logprobs),
+          pieces[0]!.map((row) => answers[row]!.logprobs),
           updates[0]!.logprobs
         )
         const last = updates.at(-1)!.metrics

@@ -2,7 +2,7 @@
  * Rewards of given answers, by the parts that GRPO would use: what a reward would have said of anybody's answers. One
  * sample row per answer, with every part. The scoring is GRPO's own function.
  */
-import { Effect } from "effect"
+import { Effect, Schema } from "effect"
 import { Completions, Encoder, Report, Situations } from "../artifact/kinds.ts"
 import * as Param from "../dsl/param.ts"
 import * as Stage from "../dsl/Stage.ts"
@@ -10,8 +10,16 @@ import { Task } from "../dsl/Task.ts"
 import type { AnyRewardPart } from "../rewards/part.ts"
 import { opGrpoParts } from "./grpo.ts"
 import { openEncoder } from "./models.ts"
-import { rewardSchema, scoreBatch } from "./scoring.ts"
+import { meanScores, rewardSchema, type Scorable, type Score, scoreBatch } from "./scoring.ts"
 import { writeSummary } from "./summary.ts"
+
+export class NothingToScore extends Schema.TaggedError<NothingToScore>()("NothingToScore", {
+  detail: Schema.String
+}) {
+  override get message() {
+    return `score: ${this.detail}`
+  }
+}
 
 /** Answers that are scored in one go. */
 const chunk = 256
@@ -31,25 +39,27 @@ export const scoreWith = (parts: ReadonlyArray<AnyRewardPart>) =>
       const task = yield* Task
       const estimator = yield* openEncoder(inputs.estimator.dir)
       const situations = new Map((yield* inputs.situations.rows).map((situation) => [situation.id, situation]))
-      const answers = (yield* inputs.completions.rows).flatMap(({ id, text }) => {
+      const answers: Array<Scorable> = []
+      for (const { id, text } of yield* inputs.completions.rows) {
         const situation = situations.get(id)
-        return situation === undefined ? [] : [{ situation, chat: situation.prompt, completion: text }]
-      })
+        if (situation === undefined) {
+          return yield* new NothingToScore({ detail: `the answer to ${id} has no situation to be scored against` })
+        }
+        answers.push({ situation, chat: situation.prompt, completion: text })
+      }
+      if (answers.length === 0) return yield* new NothingToScore({ detail: "there are no answers" })
       const said = new Map<string, number>()
-      const totals: Record<string, number> = {}
+      const scored: Array<Score> = []
       yield* task.progress(0, answers.length)
       for (let at = 0; at < answers.length; at += chunk) {
         const batch = answers.slice(at, at + chunk)
         const scores = yield* scoreBatch(parts, params.reward, estimator, batch)
+        scored.push(...scores)
         yield* task.samples(
           batch.map(({ completion, situation }, k) => {
             const idx = said.get(situation.id) ?? 0
             said.set(situation.id, idx + 1)
             const { reward, rows } = scores[k]!
-            totals["reward"] = (totals["reward"] ?? 0) + reward
-            for (const { name, value } of rows) {
-              totals[`rewards/${name}/mean`] = (totals[`rewards/${name}/mean`] ?? 0) + value
-            }
             return {
               step: 0,
               promptId: situation.id,
@@ -64,7 +74,7 @@ export const scoreWith = (parts: ReadonlyArray<AnyRewardPart>) =>
         )
         yield* task.progress(Math.min(at + chunk, answers.length), answers.length)
       }
-      const means = Object.fromEntries(Object.entries(totals).map(([name, sum]) => [name, sum / answers.length]))
+      const means = meanScores(scored)
       yield* task.metrics(0, means)
       yield* writeSummary(outputs.report.dir, { answers: answers.length, ...means })
     })

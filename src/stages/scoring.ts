@@ -80,6 +80,23 @@ export const rewardSchema = (parts: ReadonlyArray<AnyRewardPart>): Schema.Codec<
   }) as never
 }
 
+const mean = (values: ReadonlyArray<number>) => values.reduce((sum, value) => sum + value, 0) / values.length
+
+/** Mean of the values that are there: what could not be scored (NaN) is left out; NaN where nothing could. */
+export const scorableMean = (values: ReadonlyArray<number>): number =>
+  mean(values.filter((value) => !Number.isNaN(value)))
+
+/** Mean reward and mean of every part and rate: TRL's names. */
+export const meanScores = (scores: ReadonlyArray<Score>): Readonly<Record<string, number>> => ({
+  reward: scorableMean(scores.map(({ reward }) => reward)),
+  ...Object.fromEntries(
+    (scores[0]?.rows ?? []).map(({ name }, k) => [
+      `rewards/${name}/mean`,
+      scorableMean(scores.map(({ rows }) => rows[k]!.value))
+    ])
+  )
+})
+
 interface Slices {
   readonly texts: Array<string>
   readonly index: Map<string, number>
