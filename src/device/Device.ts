@@ -21,8 +21,6 @@ export interface DeviceInfo {
   readonly threads: number
   /** The library and its version. */
   readonly runtime: string
-  /** Graph optimisers, those switched off with a leading `-`. */
-  readonly optimisers: ReadonlyArray<string>
   /** Nodes of all loaded programs that did not run on the adapter. */
   readonly fallbackNodes: number
   readonly numericClass: NumericClass

@@ -1,26 +1,25 @@
 /**
- * The numeric class of a computation: what was asked for that may change its bits. It is part of the key of every task
- * that uses a device, so it is pure: a machine without the device computes the same class. What a run met (adapter,
- * driver, instruction set) is recorded with the attempt and is no part of the class.
+ * The numeric class: the arithmetic that was asked for. It is part of the key of every task that computes on a device,
+ * so results of different arithmetic are never mixed up. It is pure: a machine without the device computes the same class, and
+ * a login node can plan for a GPU node. What only the machine knows (adapter, driver, instruction set) is recorded with the
+ * attempt.
  */
 
-/** `runtime` names the library and its version; `optimisers` its graph optimisers, those switched off with a leading `-`. */
 export interface NumericClass {
-  readonly device: string
-  readonly dtype: "f32" | "bf16" | "f16"
-  readonly threads: number
+  /** `cpu | webgpu | xla:cpu | xla:cuda | ...` */
+  readonly provider: string
+  readonly dtype: "f32" | "bf16"
+  /** Threads of one task on the CPU (the order of its sums); null where the provider has none. */
+  readonly threads: number | null
+  /** Runtime and version, with its list of graph optimisers: `onnxruntime 1.30.0 (-X all)`. */
   readonly runtime: string
-  readonly optimisers: ReadonlyArray<string>
 }
 
-/** The short name, as `cpu-f32-t1`. */
-export const numericClassName = (c: NumericClass): string => `${c.device}-${c.dtype}-t${c.threads}`
+/** Threads where an experiment does not say: a constant, so that its bits do not depend on the machine. */
+export const defaultThreads = 2
 
-/** The same class in a canonical spelling: fixed key order, optimisers sorted and without repeats. */
-export const canonicalNumericClass = (c: NumericClass): NumericClass => ({
-  device: c.device,
-  dtype: c.dtype,
-  threads: c.threads,
-  runtime: c.runtime,
-  optimisers: [...new Set(c.optimisers)].sort()
-})
+/** One line for people: `cpu-f32, 2 threads, onnxruntime 1.30.0 (-X all)`. */
+export const classText = ({ dtype, provider, runtime, threads }: NumericClass): string =>
+  [`${provider}-${dtype}`, ...(threads === null ? [] : [`${threads} thread${threads === 1 ? "" : "s"}`]), runtime].join(
+    ", "
+  )

@@ -1,8 +1,9 @@
 /**
  * What loading and planning hand to the runner and the CLI: types only.
  */
+
+import type { NumericClass } from "../device/numericClass.ts"
 import type { Json } from "./canonical.ts"
-import type { NumericClass } from "./numericClass.ts"
 import type { AnyPipeline } from "./Pipeline.ts"
 import type { TaskNode } from "./Stage.ts"
 

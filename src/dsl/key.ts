@@ -4,8 +4,8 @@
  * they name enter by the hash of their bytes, wherever they lie.
  */
 import { Schema } from "effect"
+import type { NumericClass } from "../device/numericClass.ts"
 import { hashOf, type Json } from "./canonical.ts"
-import type { NumericClass } from "./numericClass.ts"
 import type { AnyStage } from "./Stage.ts"
 
 /** What both keys are made of. `seed` and `class` are null where the stage uses none. */

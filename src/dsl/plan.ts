@@ -4,9 +4,10 @@
  */
 import { fileURLToPath } from "node:url"
 import { Effect } from "effect"
+import type { NumericClass } from "../device/numericClass.ts"
+import { onnxNumericClass } from "../device/onnx/numericClass.ts"
 import { CodeUnreadable, codeManifests } from "./digest.ts"
 import { contentKey, encodeParams, keyParams, taskKey } from "./key.ts"
-import { type NumericClass, numericClass } from "./numericClass.ts"
 import type { CodeManifest, LoadedExperiment, Lookup, Plan, PlannedCell, PlannedTask, Variant } from "./Planned.ts"
 import { reasonsFor } from "./reasons.ts"
 import { fileOrNothing, manifestOf } from "./resolve.ts"
@@ -38,7 +39,11 @@ export const plan = Effect.fn("dsl.plan")(function* (
       cause instanceof CodeUnreadable ? cause : new CodeUnreadable({ file: "a stage's imports", detail: String(cause) })
   })
   const code = new Map(stages.map((stage, i) => [stage, manifests[i]!]))
-  const { cells, drafts } = draftTasks(experiment, code, numericClass(experiment.compute, options.provider ?? "cpu"))
+  const { cells, drafts } = draftTasks(
+    experiment,
+    code,
+    onnxNumericClass(experiment.compute, options.provider ?? "cpu")
+  )
   const done: Plan = {
     experiment: experiment.name,
     cells,

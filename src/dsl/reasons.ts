@@ -1,8 +1,9 @@
 /**
  * Why a task that ran before would run again: what it is now against what its cell's node was bound to.
  */
+
+import { classText, type NumericClass } from "../device/numericClass.ts"
 import { canonicalJson, type Json } from "./canonical.ts"
-import { classText, type NumericClass } from "./numericClass.ts"
 import type { CodeManifest, PlannedTask, PreviousTask, Reason } from "./Planned.ts"
 
 type Now = Pick<PlannedTask, "key" | "version" | "keyParams" | "inputs" | "seed" | "class" | "code">

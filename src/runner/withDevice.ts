@@ -5,7 +5,7 @@
 import { Context, Effect, Layer, Schema } from "effect"
 import { Device } from "../device/Device.ts"
 import type { DeviceError } from "../device/DeviceError.ts"
-import type { NumericClass } from "../dsl/numericClass.ts"
+import type { NumericClass } from "../device/numericClass.ts"
 
 /** This machine, or this version, has no such device. */
 export class DeviceAbsent extends Schema.TaggedError<DeviceAbsent>()("DeviceAbsent", { provider: Schema.String }) {

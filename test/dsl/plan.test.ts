@@ -1,9 +1,10 @@
 /** Keys, sharing, states and reasons of a plan. */
 import { Effect } from "effect"
 import { describe, expect, it } from "vitest"
+import { classText, type NumericClass } from "../../src/device/numericClass.ts"
+import { onnxNumericClass } from "../../src/device/onnx/numericClass.ts"
 import { canonicalJson, hashOf, sha256 } from "../../src/dsl/canonical.ts"
 import { contentKey, keyParams, taskKey } from "../../src/dsl/key.ts"
-import { classText, type NumericClass, numericClass } from "../../src/dsl/numericClass.ts"
 import {
   emptyLookup,
   type LoadedExperiment,
@@ -33,9 +34,9 @@ const runtime: NumericClass = { provider: "cpu", dtype: "f32", threads: 1, runti
 describe("the numeric class", () => {
   it("is what was asked for; threads count on the CPU only", () => {
     expect(classText(runtime)).toBe("cpu-f32, 1 thread, onnxruntime 1.30.0")
-    expect(numericClass({ threads: 3, dtype: "f32" }, "cpu").threads).toBe(3)
-    expect(numericClass({ threads: 3, dtype: "f32" }, "webgpu").threads).toBeNull()
-    expect(numericClass({ threads: 1, dtype: "f32" }, "cpu").runtime).toContain("-CommonSubexpressionElimination")
+    expect(onnxNumericClass({ threads: 3, dtype: "f32" }, "cpu").threads).toBe(3)
+    expect(onnxNumericClass({ threads: 3, dtype: "f32" }, "webgpu").threads).toBeNull()
+    expect(onnxNumericClass({ threads: 1, dtype: "f32" }, "cpu").runtime).toContain("-CommonSubexpressionElimination")
   })
 })
 

@@ -21,7 +21,7 @@ import {
 import { elementCount, type HostTensor, holds, type TensorSpec, type TypedArray } from "../HostTensor.ts"
 import { OrtFailure } from "./api.ts"
 import { CpuTensor } from "./CpuTensor.ts"
-import { cpuNumericClass, disabledOptimizers, optimisers } from "./numericClass.ts"
+import { disabledOptimizers, onnxNumericClass } from "./numericClass.ts"
 import { LibraryAbsent, openRuntime, type Runtime } from "./runtime.ts"
 import { FeedMismatch, ReleasedTensor, Session } from "./Session.ts"
 import { type Written, writeProgram } from "./writer.ts"
@@ -93,7 +93,7 @@ const failure =
 
 const make = Effect.fnUntraced(function* ({ inspect, threads }: OnnxCpuOptions) {
   const runtime = yield* open(threads)
-  const numericClass = cpuNumericClass({ threads })
+  const numericClass = onnxNumericClass({ threads, dtype: "f32" }, "cpu")
   const sessions = new Map<string, Shared>()
   const writtenOf = new WeakMap<Program, Map<string, { readonly written: Written; readonly digest: string }>>()
   const tensorIds = new WeakMap<DeviceTensor, number>()
@@ -237,7 +237,6 @@ const make = Effect.fnUntraced(function* ({ inspect, threads }: OnnxCpuOptions) 
       adapter: `${cpus()[0]?.model.trim() ?? process.arch}, ${process.platform}-${process.arch}`,
       threads,
       runtime: `onnxruntime ${runtime.ort.version}`,
-      optimisers,
       fallbackNodes: 0,
       numericClass
     },
