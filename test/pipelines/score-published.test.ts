@@ -1,4 +1,5 @@
 /** Published answers, stage by stage: read, matched, scored; and what is wrong with files that are wrong. */
+import { existsSync } from "node:fs"
 import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
@@ -7,6 +8,7 @@ import { encoder } from "../../src/stages/encoder.ts"
 import { evaluate } from "../../src/stages/evaluate.ts"
 import { missingFiles, published, stratum } from "../../src/stages/published.ts"
 import { freshFolder } from "../support/folders.ts"
+import { root } from "../support/imports.ts"
 import { failStage, rowsOf, runStage } from "../support/runStage.ts"
 import {
   answers,
@@ -22,6 +24,9 @@ import {
 
 const fresh = freshFolder("published")
 const at = (folder: string) => ({ data: fileRef(folder), stratum: "2p" })
+
+/** Public data beside the project; its test is skipped where they are absent. */
+const real = join(root, "../shared/data/overton")
 
 const read = Effect.fnUntraced(function* (folder: string, system: "op-grpo" | "modular-pluralism" = "op-grpo") {
   const asked = yield* runStage(stratum, { dir: fresh(), decoded: at(folder) })
@@ -152,4 +157,23 @@ it("files that a folder lacks are known before anything runs, with the strata th
     strata: ["2p"]
   })
   assert.deepStrictEqual(missingFiles(join(folder, "nowhere"), "2p", "op-grpo").strata, [])
+})
+
+describe.skipIf(!existsSync(real))(existsSync(real) ? "the 5p stratum" : `the 5p stratum: skipped, no ${real}`, () => {
+  it.effect.each(["op-grpo", "modular-pluralism"] as const)("%s answered all 300 situations", (system) =>
+    Effect.gen(function* () {
+      const source = { data: fileRef(real), stratum: "5p" }
+      const asked = yield* runStage(stratum, { dir: fresh(), decoded: source })
+      const inputs = { situations: asked.out.situations }
+      const { out, said } = yield* runStage(published, { dir: fresh(), decoded: { ...source, system }, inputs })
+      const ids = (yield* rowsOf(Situations, asked.out.situations)).map(({ id }) => id)
+      assert.deepStrictEqual(
+        (yield* rowsOf(Completions, out.completions)).map(({ id }) => id),
+        ids
+      )
+      assert.deepStrictEqual(said.metrics, [
+        { step: 0, values: { "published/answers": 300, "published/unparsed": 0, "published/empty": 0 } }
+      ])
+    })
+  )
 })
