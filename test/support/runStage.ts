@@ -21,7 +21,7 @@ export interface StageRun<P, I extends Kinds> extends Omit<MemoryTaskOptions, "s
   /** As in YAML; a key that the stage does not know fails. */
   readonly params?: unknown
   /** Decoded parameters, in place of `params`. */
-  readonly decoded?: P
+  readonly decoded?: NoInfer<P>
   /** Folders of artifacts, by input. */
   readonly inputs?: { readonly [N in keyof I]?: string | undefined }
   readonly seed?: number

@@ -1,0 +1,86 @@
+/** Supervised fine-tuning as a stage: resumption to the last bit, 0 steps, a learning rate of 0, learning. */
+import { readFileSync } from "node:fs"
+import { join } from "node:path"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Exit } from "effect"
+import { sft } from "../../src/stages/sft.ts"
+import { freshFolder } from "../support/folders.ts"
+import { attemptStage, failStage, runStage } from "../support/runStage.ts"
+import { timeless, tinyPolicy, tinyWorld } from "./ground.ts"
+
+const fresh = freshFolder("sft")
+const weights = (dir: string) => readFileSync(join(dir, "model.safetensors"))
+
+const ground = Effect.cached(
+  Effect.gen(function* () {
+    const { demonstrations, world } = yield* tinyWorld(fresh)
+    return { policy: yield* tinyPolicy(fresh, world), data: demonstrations }
+  })
+).pipe(Effect.runSync)
+
+const params = { steps: 6, batchSize: 16, learningRate: 5e-3, warmupSteps: 2 }
+
+describe("sft", () => {
+  it.live("6 steps are 3 steps, an interruption and the rest: weights and rows to the last bit", () =>
+    Effect.gen(function* () {
+      const inputs = yield* ground
+      const whole = yield* runStage(sft, { dir: fresh(), inputs, params, seed: 4 })
+      const first = yield* attemptStage(sft, { dir: fresh(), inputs, params, seed: 4, checkpointEvery: 3, breakAt: 3 })
+      assert.isTrue(Exit.hasInterrupts(first.exit))
+      assert.lengthOf(first.said.metrics, 3)
+      const resume = first.said.checkpoints.at(-1)!
+      const rest = yield* runStage(sft, { dir: fresh(), inputs, params, seed: 4, resume })
+      assert.deepStrictEqual(weights(rest.out.policy), weights(whole.out.policy))
+      assert.deepStrictEqual([...timeless(first.said), ...timeless(rest.said)], timeless(whole.said))
+    })
+  )
+
+  it.live("0 steps and a learning rate of 0 pass the weights through, bit for bit; other seeds do not", () =>
+    Effect.gen(function* () {
+      const inputs = yield* ground
+      const none = yield* runStage(sft, { dir: fresh(), inputs, params: { ...params, steps: 0 } })
+      assert.deepStrictEqual(weights(none.out.policy), weights(inputs.policy))
+      assert.lengthOf(none.said.metrics, 0)
+      const still = yield* runStage(sft, { dir: fresh(), inputs, params: { ...params, learningRate: 0 } })
+      assert.deepStrictEqual(weights(still.out.policy), weights(inputs.policy))
+      assert.lengthOf(still.said.metrics, 6)
+      const [a, b] = [
+        yield* runStage(sft, { dir: fresh(), inputs, params: { ...params, steps: 2 }, seed: 0 }),
+        yield* runStage(sft, { dir: fresh(), inputs, params: { ...params, steps: 2 }, seed: 1 })
+      ]
+      assert.notDeepEqual(weights(a.out.policy), weights(b.out.policy))
+    })
+  )
+
+  it.live("learns, and counts its updates; every metric is one that the stage declares", () =>
+    Effect.gen(function* () {
+      const inputs = yield* ground
+      const { said } = yield* runStage(sft, { dir: fresh(), inputs, params: { ...params, steps: 40, batchSize: 32, learningRate: 1e-2 } })
+      const values = said.metrics.map((row) => row.values)
+      assert.deepStrictEqual(
+        values.map(({ updates }) => updates),
+        values.map((_, k) => k + 1)
+      )
+      // From a guess among 200 words to the form of an answer.
+      assert.isAbove(values[0]!["loss"]!, 4)
+      assert.isBelow(values.at(-1)!["loss"]!, 2.5)
+      assert.sameMembers(Object.keys(values[0]!), Object.keys(sft.metrics))
+    })
+  )
+
+  it.live("a learning rate that is far too large ends in NotFinite with step and checkpoint", () =>
+    Effect.gen(function* () {
+      const inputs = yield* ground
+      const error = yield* failStage(sft, {
+        dir: fresh(),
+        inputs,
+        params: { ...params, steps: 20, learningRate: 1e30, warmupSteps: 0, schedule: "constant" },
+        checkpointEvery: 1
+      })
+      assert.deepInclude(error, { _tag: "NotFinite", stage: "sft" })
+      const { checkpoint, message, step } = error as { checkpoint: number; message: string; step: number }
+      assert.strictEqual(checkpoint, step)
+      assert.match(message, /^sft: the .* of policy\.sft.* is (NaN|Infinity) at step \d+; the last good checkpoint/)
+    })
+  )
+})
