@@ -55,7 +55,11 @@ describe("sft", () => {
   it.live("learns, and counts its updates; every metric is one that the stage declares", () =>
     Effect.gen(function* () {
       const inputs = yield* ground
-      const { said } = yield* runStage(sft, { dir: fresh(), inputs, params: { ...params, steps: 40, batchSize: 32, learningRate: 1e-2 } })
+      const { said } = yield* runStage(sft, {
+        dir: fresh(),
+        inputs,
+        params: { ...params, steps: 40, batchSize: 32, learningRate: 1e-2 }
+      })
       const values = said.metrics.map((row) => row.values)
       assert.deepStrictEqual(
         values.map(({ updates }) => updates),
