@@ -45,12 +45,21 @@ export const checkReferences = (given: {
     }
   }
 
-  const declared = [
-    ...new Set(tasks.flatMap(({ stage }) => [...Object.keys(stage.items), ...Object.keys(stage.metrics)]))
-  ]
+  const items = [...new Set(tasks.flatMap(({ stage }) => Object.keys(stage.items)))]
+  const stepMetrics = [...new Set(tasks.flatMap(({ stage }) => Object.keys(stage.metrics)))]
+  const among = (name: string, known: ReadonlyArray<string>) =>
+    known.some((other) => glob(name).test(other) || glob(other).test(name))
   const checkMetric = (name: string, place: Place) => {
-    if (!sure || declared.some((other) => glob(name).test(other) || glob(other).test(name))) return
-    problems.push(problemAt(place, `no stage of this experiment has a metric ${name}`, didYouMean(name, declared)))
+    if (!sure || among(name, items)) return
+    problems.push(
+      among(name, stepMetrics)
+        ? problemAt(
+            place,
+            `${name} is a metric of a stage's steps; arms are compared by per-prompt results`,
+            `ask exp sql "from metrics where name = '${name}'"; a report may name ${items.join(", ")}`
+          )
+        : problemAt(place, `no stage of this experiment has a metric ${name}`, didYouMean(name, items))
+    )
   }
   const metricsNode = chain.reportNode === undefined ? undefined : child(chain.reportNode, "metrics")?.value
   for (const [i, name] of (chain.report.metrics ?? []).entries())

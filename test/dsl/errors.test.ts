@@ -206,6 +206,12 @@ const table: ReadonlyArray<readonly [what: string, yaml: string, place: string, 
     /did you mean eval\/coverage\/exact\?/
   ],
   [
+    "a metric of steps, by which arms are not compared",
+    `${head}report: { metrics: [reward] }\n`,
+    "x.yaml:3:21 report.metrics.0",
+    /reward is a metric of a stage's steps; .*from metrics where name = 'reward'.*eval\/coverage\/exact/
+  ],
+  [
     "a gate on an unknown metric",
     `${head}report: { gates: [{ metric: nope, min: 1 }] }\n`,
     "x.yaml:3:29 report.gates.0.metric",
@@ -213,8 +219,8 @@ const table: ReadonlyArray<readonly [what: string, yaml: string, place: string, 
   ],
   [
     "a gate on an unknown arm",
-    `${head}report: { gates: [{ metric: loss, arm: b, min: 1 }] }\n`,
-    "x.yaml:3:40 report.gates.0.arm",
+    `${head}report: { gates: [{ metric: eval/coverage/exact, arm: b, min: 1 }] }\n`,
+    "x.yaml:3:55 report.gates.0.arm",
     /no arm b/
   ],
   [

@@ -19,7 +19,7 @@ sweep:
   exclude: [{ grpo.prompts: 4, grpo.reward.aggregate: normalize-then-sum }]
 seeds: { count: 2, vary: [grpo], base: 1 }
 baseline: { arm: b }
-report: { metrics: [eval/coverage/exact], gates: [{ metric: reward, arm: a, min: 0 }] }
+report: { metrics: [eval/coverage/exact], gates: [{ metric: eval/coverage/exact, arm: a, min: 0 }] }
 compute: { threads: 1 }
 `
 const words = [

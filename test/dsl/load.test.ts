@@ -73,13 +73,13 @@ sweep: { grid: { grpo.steps: [5] } }
       "root.yaml": "params: { grpo.steps: 1 }\n",
       "a.yaml": "extends: root.yaml\nparams: { grpo.steps: 2, grpo.groupSize: 2 }\n",
       "b.yaml":
-        "extends: root.yaml\nparams: { grpo.groupSize: 4 }\nseeds: { list: [7, 9], base: 3 }\nreport: { metrics: [loss] }\n"
+        "extends: root.yaml\nparams: { grpo.groupSize: 4 }\nseeds: { list: [7, 9], base: 3 }\nreport: { metrics: [eval/uniqueness/exact] }\n"
     }
     const e = await load(`extends: [a.yaml, b.yaml]\n${head}seeds: { count: 2 }\n`, { files })
     expect([each(e, "grpo.steps"), each(e, "grpo.groupSize")]).toEqual([[2], [4]])
     expect(e.files).toHaveLength(4)
     expect(e.seeds).toEqual({ list: [0, 1], vary: null, base: 3 })
-    expect(e.report.metrics).toEqual(["loss"])
+    expect(e.report.metrics).toEqual(["eval/uniqueness/exact"])
   })
 
   it("--set takes any YAML value, nested ones too", async () => {
@@ -250,11 +250,11 @@ describe("baselines", () => {
   it("gates name arms by name or label, and all without", async () => {
     const yaml = `name: x
 arms: { a: { pipeline: op }, b: { pipeline: op } }
-report: { metrics: ["eval/*"], gates: [{ metric: eval/coverage/exact, of: low, min: 0 }, { metric: reward, arm: b, max: 1 }] }
+report: { metrics: ["eval/*"], gates: [{ metric: eval/coverage/exact, of: low, min: 0 }, { metric: eval/uniqueness/exact, arm: b, max: 1 }] }
 `
     expect((await load(yaml)).report.gates).toEqual([
       { metric: "eval/coverage/exact", arm: null, of: "low", min: 0, max: null },
-      { metric: "reward", arm: "b", of: "value", min: null, max: 1 }
+      { metric: "eval/uniqueness/exact", arm: "b", of: "value", min: null, max: 1 }
     ])
   })
 })
