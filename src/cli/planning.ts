@@ -21,6 +21,10 @@ export interface Asked {
 export const planned = Effect.fn("exp.planned")(function* ({ file, set, warehouse, provider, json }: Asked) {
   if (!existsSync(file)) return yield* usage(`there is no file ${file}`)
   const experiment = yield* loadExperiment(file, { set }).pipe(Effect.catchTag("InvalidExperiment", reported(json)))
+  const { dtype } = experiment.compute
+  if (dtype !== "f32") {
+    return yield* usage(`compute.dtype ${dtype}: the device ${provider} computes in f32 only; leave \`dtype\` out`)
+  }
   const lookup = warehouseLookup(warehouse, experiment.name)
   return { experiment, plan: yield* planExperiment(experiment, lookup, { provider }) }
 })

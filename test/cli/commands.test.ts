@@ -62,6 +62,18 @@ describe("a wrong command line", () => {
     })
   )
 
+  it.live("an arithmetic that the device does not have is refused, never computed in another", () =>
+    Effect.gen(function* () {
+      const file = join(home, "half.yaml")
+      const pipeline = JSON.stringify(join(project, "pipelines", "climb.ts"))
+      writeFileSync(file, `name: half\npipeline: ${pipeline}\ncompute: { dtype: bf16 }\n`)
+      const said = yield* exp("--warehouse", join(home, "none"), "run", file)
+      assert.strictEqual(said.code, 2, said.err)
+      assert.match(said.err, /compute\.dtype bf16: .*cpu computes in f32 only/)
+      assert.isFalse(existsSync(join(home, "none")))
+    })
+  )
+
   it.live("asked for help it answers on stdout, and ends well", () =>
     Effect.gen(function* () {
       for (const argv of [["--help"], ["run", "--help"], []]) {
