@@ -12,7 +12,7 @@ import { folderKind, type Kind } from "./Kind.ts"
 
 /** A generative language model as a Hugging Face folder: config, safetensors, tokenizer, chat template. */
 export const Policy = folderKind("policy")
-/** A sentence encoder as a Hugging Face folder, with `thresholds.json` where it was calibrated. */
+/** A sentence encoder as a Hugging Face folder, with `estimator.json` where it was calibrated. */
 export const Encoder = folderKind("encoder")
 /** A sentence-pair classifier as a Hugging Face folder. */
 export const Classifier = folderKind("classifier")

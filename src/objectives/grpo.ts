@@ -7,7 +7,9 @@
  *   k3 = exp(ref - logp) - (ref - logp) - 1;   loss = mean over tokens of (l + beta k3)
  *
  * With one update per generation, `old` is `stopGradient(logp)`: the ratio is exactly 1 and its gradient that of the policy
- * gradient. With several, the caller gives the policy's own log-probabilities from before the first update.
+ * gradient. With several, the caller gives log-probabilities from before the first update: the sampler's (the stage `grpo`,
+ * which compares them with the trainer's every step) or the policy's own. verl clamps ref - logp to +-20 and k3 to +-10;
+ * here nothing is clamped, and a loss that overflows is an error.
  */
 
 import { stopGradient } from "../tensor/ops/control.ts"
