@@ -18,9 +18,21 @@ export const hashFile = async (path: string): Promise<string> => {
   return hash.digest("hex")
 }
 
+/** Hashes of files already seen in this process, by path, size, modification time and inode. */
+const seen = new Map<string, Promise<string>>()
+
+/** Every arm at every point of a sweep names the same model: gigabytes are read once a command. */
+const hashOnce = async (file: string): Promise<string> => {
+  const { ino, mtimeMs, size } = await stat(file)
+  const id = `${file}\0${size}\0${mtimeMs}\0${ino}`
+  const known = seen.get(id) ?? hashFile(file)
+  seen.set(id, known)
+  return known
+}
+
 /** Of a file the hash of its bytes, of a folder that of its sorted (relative path, hash) list; hidden files left out. */
 export const hashPath = async (path: string): Promise<string> => {
-  if (!(await stat(path)).isDirectory()) return hashFile(path)
+  if (!(await stat(path)).isDirectory()) return hashOnce(path)
   const entries = await readdir(path, { recursive: true, withFileTypes: true })
   const files = entries
     .filter((entry) => !entry.isDirectory())
@@ -28,20 +40,8 @@ export const hashPath = async (path: string): Promise<string> => {
     .filter((name) => !name.split("/").some((part) => part.startsWith(".")))
     .sort()
   const hashes: Array<readonly [string, string]> = []
-  for (const name of files) hashes.push([name, await hashFile(join(path, name))])
+  for (const name of files) hashes.push([name, await hashOnce(join(path, name))])
   return hashOf(hashes)
-}
-
-/** Hashes of paths already seen in this process, by path, size and modification time. */
-const seen = new Map<string, Promise<string>>()
-
-const hashOnce = async (path: string): Promise<string> => {
-  const s = await stat(path)
-  if (s.isDirectory()) return hashPath(path)
-  const id = `${path}\0${s.size}\0${s.mtimeMs}\0${s.ino}`
-  const known = seen.get(id) ?? hashFile(path)
-  seen.set(id, known)
-  return known
 }
 
 /**
@@ -85,7 +85,7 @@ export const resolveFiles = async (
     }
     const path = isAbsolute(word) ? word : resolve(folderOf(value.at.file), word)
     try {
-      return put(path, await hashOnce(path))
+      return put(path, await hashPath(path))
     } catch (cause) {
       const missing = cause instanceof Error && "code" in cause && cause.code === "ENOENT"
       problems.push(
