@@ -5,9 +5,15 @@
 import * as Pipeline from "overtone/dsl/Pipeline"
 import { SftParams, sft } from "overtone/stages/sft"
 import { evaluated, groundParams, layGround } from "./ground.ts"
+import { groundRefusals } from "./refusals.ts"
 
-export default Pipeline.make("continued-sft", { ...groundParams, continuedSft: SftParams }, (p) => {
-  const ground = layGround(p)
-  const { policy } = sft({ policy: ground.warmStart, data: ground.demonstrations }, p.continuedSft)
-  return evaluated(policy, ground, p.evaluate)
-})
+export default Pipeline.make(
+  "continued-sft",
+  { ...groundParams, continuedSft: SftParams },
+  (p) => {
+    const ground = layGround(p)
+    const { policy } = sft({ policy: ground.warmStart, data: ground.demonstrations }, p.continuedSft)
+    return evaluated(policy, ground, p.evaluate)
+  },
+  { check: groundRefusals }
+)

@@ -38,7 +38,7 @@ export const groundParams = {
   evaluate: EvaluateParams
 }
 
-type Params = { readonly [K in keyof typeof groundParams]: (typeof groundParams)[K]["Type"] }
+export type GroundParams = { readonly [K in keyof typeof groundParams]: (typeof groundParams)[K]["Type"] }
 
 export interface Ground {
   readonly train: Ref<typeof Situations>
@@ -52,7 +52,7 @@ export interface Ground {
 }
 
 /** On the synthetic world: everything from scratch, the pretraining on the world's own text. */
-const onWorld = (p: Params, settings: Extract<Params["data"], { readonly source: "world" }>): Ground => {
+const onWorld = (p: GroundParams, settings: Extract<GroundParams["data"], { readonly source: "world" }>): Ground => {
   const made = world({}, settings)
   const { policy: base } = basePolicy({ world: made.world }, p.policy)
   const { policy: pretrained } = sft({ policy: base, data: made.pretraining }, p.pretrain)
@@ -69,7 +69,7 @@ const onWorld = (p: Params, settings: Extract<Params["data"], { readonly source:
 }
 
 /** On real situations: a checkpoint as policy, a pretrained encoder as estimator, fine-tuned if it has steps. */
-const onFile = (p: Params, source: Extract<Params["data"], { readonly source: "file" }>): Ground => {
+const onFile = (p: GroundParams, source: Extract<GroundParams["data"], { readonly source: "file" }>): Ground => {
   const made = dataset({}, source)
   const { policy: base } = basePolicy({}, p.policy)
   const { policy: warmStart } = sft({ policy: base, data: made.demonstrations }, p.warmStart)
@@ -87,10 +87,11 @@ const onFile = (p: Params, source: Extract<Params["data"], { readonly source: "f
   }
 }
 
-export const layGround = (p: Params): Ground => (p.data.source === "world" ? onWorld(p, p.data) : onFile(p, p.data))
+export const layGround = (p: GroundParams): Ground =>
+  p.data.source === "world" ? onWorld(p, p.data) : onFile(p, p.data)
 
 /** Answers of a policy to the held-out situations, and what they are worth. */
-export const evaluated = (policy: Ref<typeof Policy>, ground: Ground, params: Params["evaluate"]) => {
+export const evaluated = (policy: Ref<typeof Policy>, ground: Ground, params: GroundParams["evaluate"]) => {
   const { held: situations, estimator, nli, world } = ground
   const { completions } = generate({ policy, situations }, params)
   const { report } = evaluate({ completions, situations, estimator, nli, world }, params)

@@ -4,8 +4,14 @@
  */
 import * as Pipeline from "overtone/dsl/Pipeline"
 import { evaluated, groundParams, layGround } from "./ground.ts"
+import { groundRefusals } from "./refusals.ts"
 
-export default Pipeline.make("warm-start", groundParams, (p) => {
-  const ground = layGround(p)
-  return evaluated(ground.warmStart, ground, p.evaluate)
-})
+export default Pipeline.make(
+  "warm-start",
+  groundParams,
+  (p) => {
+    const ground = layGround(p)
+    return evaluated(ground.warmStart, ground, p.evaluate)
+  },
+  { check: groundRefusals }
+)

@@ -1,0 +1,76 @@
+/**
+ * Combinations of parameters that no single one's Schema can see, told with their places before anything runs: the stages
+ * would meet them too, but some only after the minutes that pretraining takes.
+ */
+import type { Refusal } from "overtone/dsl/Pipeline"
+import type { GroundParams } from "./ground.ts"
+
+/** A situation of the world as a prompt: four words between the begin token and the separator. */
+const promptTokens = 6
+
+const attention = (node: string, { heads, hiddenSize }: { readonly heads: number; readonly hiddenSize: number }) =>
+  hiddenSize % heads === 0
+    ? []
+    : [{ path: `${node}.heads`, message: `a hiddenSize of ${hiddenSize} does not divide into ${heads} heads` }]
+
+const policyRefusals = ({ data, policy }: GroundParams): ReadonlyArray<Refusal> => {
+  if (policy.source !== "scratch") return []
+  if (data.source === "file") {
+    return [
+      {
+        path: "data.source",
+        message: "a policy from scratch reads with a world's tokenizer, and these situations come from a file",
+        hint: "write policy: { source: folder, path: a model's folder or hf://org/name@revision }"
+      }
+    ]
+  }
+  const { heads, hiddenSize, keyValueHeads = heads } = policy
+  const evenly = hiddenSize % heads === 0 && (hiddenSize / heads) % 2 === 0
+  return [
+    ...(evenly
+      ? []
+      : [
+          {
+            path: "policy.heads",
+            message: `a hiddenSize of ${hiddenSize} does not divide into ${heads} heads of an even size`
+          }
+        ]),
+    ...(keyValueHeads >= 1 && heads % keyValueHeads === 0
+      ? []
+      : [{ path: "policy.keyValueHeads", message: `${keyValueHeads} does not divide the ${heads} heads` }])
+  ]
+}
+
+const worldRefusals = ({ data, estimator, nli }: GroundParams): ReadonlyArray<Refusal> => {
+  if (data.source !== "world") return []
+  const { leastLines, leastWindow, mostWindow, usualLines } = data
+  return [
+    ...(leastLines <= usualLines
+      ? []
+      : [{ path: "data.leastLines", message: `${leastLines} is more than \`usualLines\`, ${usualLines}` }]),
+    ...(leastWindow <= mostWindow
+      ? []
+      : [{ path: "data.leastWindow", message: `${leastWindow} is more than \`mostWindow\`, ${mostWindow}` }]),
+    ...attention("estimator", estimator),
+    ...attention("nli", nli)
+  ]
+}
+
+/** Answers of at most so many tokens that a scratch policy's context cannot hold. */
+export const tooLong = (p: GroundParams, path: string, maxNewTokens: number): ReadonlyArray<Refusal> =>
+  p.policy.source !== "scratch" || promptTokens + maxNewTokens <= p.policy.maxPositions
+    ? []
+    : [
+        {
+          path,
+          message: `${maxNewTokens} tokens of an answer and ${promptTokens} of its prompt do not fit \`policy.maxPositions\`, ${p.policy.maxPositions}`,
+          hint: "raise policy.maxPositions, or ask for fewer tokens"
+        }
+      ]
+
+/** What the ground refuses of its parameters. */
+export const groundRefusals = (p: GroundParams): ReadonlyArray<Refusal> => [
+  ...policyRefusals(p),
+  ...worldRefusals(p),
+  ...tooLong(p, "evaluate.maxNewTokens", p.evaluate.maxNewTokens)
+]

@@ -1,0 +1,61 @@
+/** Impossible combinations are told when the experiment is loaded, each with its place, not after pretraining. */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { Effect } from "effect"
+import { afterAll, assert, describe, it } from "vitest"
+import { loadExperiment } from "../../src/dsl/load.ts"
+import { root } from "../support/imports.ts"
+
+const home = mkdtempSync(join(tmpdir(), "overtone-refusals-"))
+afterAll(() => rmSync(home, { recursive: true, force: true }))
+writeFileSync(join(home, "rows.csv"), "prompt,answer\n")
+
+const told = (pipeline: string, params: string) => {
+  const file = join(home, "x.yaml")
+  writeFileSync(file, `name: x\npipeline: ${pipeline}\nparams:\n  ${params}\n`)
+  return Effect.runPromise(
+    loadExperiment(file, { projectRoot: root }).pipe(
+      Effect.as([]),
+      Effect.catchTag("InvalidExperiment", ({ errors }) =>
+        Effect.succeed(errors.map(({ line, message, path }) => `${line} ${path}: ${message}`))
+      )
+    )
+  )
+}
+
+describe("refused with its place", () => {
+  it.each([
+    [
+      "op-grpo",
+      "policy: { hiddenSize: 100, heads: 3 }",
+      /^4 params\.policy\.heads: .*100 does not divide into 3 heads/
+    ],
+    ["op-grpo", "policy: { hiddenSize: 60, heads: 4 }", /policy\.heads: .*of an even size/],
+    ["op-grpo", "policy: { heads: 4, keyValueHeads: 3 }", /policy\.keyValueHeads: 3 does not divide the 4 heads/],
+    ["warm-start", "estimator.hiddenSize: 30", /estimator\.heads: .*30 does not divide into 4 heads/],
+    ["continued-sft", "nli.heads: 5", /^4 params\.nli\.heads: .*64 does not divide into 5 heads/],
+    ["warm-start", "data.leastLines: 5", /data\.leastLines: 5 is more than `usualLines`, 4/],
+    ["warm-start", "data.leastWindow: 11", /data\.leastWindow: 11 is more than `mostWindow`, 10/],
+    [
+      "warm-start",
+      "evaluate.maxNewTokens: 91",
+      /evaluate\.maxNewTokens: 91 tokens .* do not fit `policy.maxPositions`, 96/
+    ],
+    ["op-grpo", "grpo.maxNewTokens: 91", /grpo\.maxNewTokens: 91 tokens .* do not fit/],
+    ["op-grpo", "{ data.train: 12, grpo.promptsPerStep: 13 }", /grpo\.promptsPerStep: .* distinct, and there are 12/],
+    ["op-grpo", "data: { path: rows.csv }", /^4 params\.data.*: a policy from scratch reads with a world's tokenizer/]
+  ])("%s with %s", async (pipeline, params, message) => {
+    const found = await told(pipeline, params)
+    assert.lengthOf(found, 1, found.join("\n"))
+    assert.match(found[0]!, message)
+  })
+})
+
+describe("let through", () => {
+  it.each([
+    ["op-grpo", "{ policy: { hiddenSize: 64, heads: 4, keyValueHeads: 2, maxPositions: 97 }, grpo.maxNewTokens: 91 }"],
+    ["op-grpo", "{ data.train: 12, grpo: { steps: 0, promptsPerStep: 13 } }"],
+    ["warm-start", "{ data.leastLines: 4, data.demonstrations: full }"]
+  ])("%s with %s", async (pipeline, params) => assert.deepEqual(await told(pipeline, params), []))
+})
