@@ -44,10 +44,13 @@ export class DatasetTooSmall extends Schema.TaggedError<DatasetTooSmall>()("Data
 
 export class SituationTwice extends Schema.TaggedError<SituationTwice>()("SituationTwice", {
   file: Schema.String,
-  id: Schema.String
+  by: Schema.Literals(["id", "text"]),
+  value: Schema.String
 }) {
   override get message() {
-    return `${this.file}: two situations have the id ${JSON.stringify(this.id)}; ids name prompts in random streams and results. Give each its own, or drop the column \`id\`: rows are then numbered.`
+    return this.by === "id"
+      ? `${this.file}: two situations have the id ${JSON.stringify(this.value)}; ids name prompts in random streams and results. Give each its own, or drop the column \`id\`: rows are then numbered.`
+      : `${this.file}: the situation ${JSON.stringify(this.value)} is there twice; one could be trained on and the other evaluated. Give it one row, with the perspectives of both.`
   }
 }
 
@@ -89,10 +92,13 @@ export const dataset = Stage.make("dataset", {
         situation: record.prompt
       })
     )
-    const seen = new Set<string>()
-    for (const { id } of rows) {
-      if (seen.has(id)) return yield* new SituationTwice({ file: params.path.path, id })
-      seen.add(id)
+    for (const by of ["id", "text"] as const) {
+      const seen = new Set<string>()
+      for (const { id, prompt } of records.slice(0, rows.length)) {
+        const value = by === "id" ? id : prompt.trim()
+        if (seen.has(value)) return yield* new SituationTwice({ file: params.path.path, by, value })
+        seen.add(value)
+      }
     }
     const { development, test } = params
     if (rows.length <= development + test) {
