@@ -89,7 +89,7 @@ export const dataset = Stage.make("dataset", {
         ...record,
         // A function, for a replacement text would have its "$&" and "$$" read as patterns.
         prompt: params.prompt.replaceAll("{situation}", () => record.prompt),
-        situation: record.prompt
+        situation: record.situation ?? record.prompt
       })
     )
     for (const by of ["id", "text"] as const) {

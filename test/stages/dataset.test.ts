@@ -53,6 +53,15 @@ describe("the split", () => {
     })
   )
 
+  it.effect("keeps what a file says the situation by itself is, where its prompt says more", () =>
+    Effect.gen(function* () {
+      const told = six.map((one, k) => ({ ...one, prompt: `Weigh up ${one.prompt}.`, situation: `s${k}` }))
+      const { out } = yield* runStage(dataset, from(told))
+      for (const { prompt, situation } of yield* rowsOf(Situations, out.train))
+        assert.strictEqual(prompt, `Weigh up ${situation}.`)
+    })
+  )
+
   it.effect("shows demonstrations of training situations only, in the strict form", () =>
     Effect.gen(function* () {
       const { out } = yield* runStage(dataset, from(six))
