@@ -2,7 +2,6 @@
  * The policy that everything starts from: a checkpoint (a Hugging Face folder or `hf://org/name@revision`), or a new
  * decoder of the Llama family with random weights and a world's tokenizer.
  */
-import { cp } from "node:fs/promises"
 import { Effect, Schema } from "effect"
 import { optional } from "../artifact/Kind.ts"
 import { Policy, WorldFolder } from "../artifact/kinds.ts"
@@ -10,6 +9,7 @@ import * as Param from "../dsl/param.ts"
 import * as Stage from "../dsl/Stage.ts"
 import * as Hub from "../models/hub.ts"
 import * as PolicyModel from "../models/Policy.ts"
+import { copyModel } from "./modelFolder.ts"
 import { readWorld, worldTokenizerFiles } from "./world.ts"
 
 export const BasePolicyParams = Param.choice(
@@ -48,7 +48,7 @@ export const basePolicy = Stage.make("policy", {
       const folder = yield* Hub.resolve(params.path.path)
       // What is wrong with it is said here, of the folder that the user named.
       yield* PolicyModel.load(folder)
-      return yield* Effect.promise(() => cp(folder, outputs.policy.dir, { recursive: true, dereference: true }))
+      return yield* copyModel(folder, outputs.policy.dir)
     }
     if (!inputs.world) return yield* new NoTokenizer()
     const { heads, hiddenSize, intermediateSize, keyValueHeads = heads, layers, maxPositions } = params

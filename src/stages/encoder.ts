@@ -1,11 +1,11 @@
 /** A pretrained sentence encoder: a Hugging Face or sentence-transformers folder, or `hf://org/name@revision`. */
-import { cp } from "node:fs/promises"
 import { Effect } from "effect"
 import { Encoder } from "../artifact/kinds.ts"
 import * as Param from "../dsl/param.ts"
 import * as Stage from "../dsl/Stage.ts"
 import * as Hub from "../models/hub.ts"
 import * as SentenceEncoder from "../models/SentenceEncoder.ts"
+import { copyModel } from "./modelFolder.ts"
 
 export const EncoderParams = Param.struct({
   path: Param.model(
@@ -24,6 +24,6 @@ export const encoder = Stage.make("encoder", {
   run: Effect.fn("stage.encoder")(function* ({ outputs, params }) {
     const folder = yield* Hub.resolve(params.path.path)
     yield* SentenceEncoder.load(folder)
-    yield* Effect.promise(() => cp(folder, outputs.encoder.dir, { recursive: true, dereference: true }))
+    yield* copyModel(folder, outputs.encoder.dir)
   })
 })
