@@ -78,11 +78,14 @@ export interface NewClassifier extends EncoderInit {
   /** With a `cls_token`, from whose state the classes are read, and a `sep_token` between the texts of a pair. */
   readonly tokenizerFiles: Readonly<Record<string, string>>
   readonly seed: number
+  /** Folder of a sentence encoder of the same size and tokenizer, whose weights the classifier starts with. */
+  readonly encoder?: string
 }
 
 /** A classifier with random weights. */
 export const create = Effect.fn("Classifier.create")(function* ({
   config,
+  encoder,
   seed,
   tokenizerFiles,
   ...init
@@ -93,6 +96,12 @@ export const create = Effect.fn("Classifier.create")(function* ({
     return yield* fail(new BadRequest({ detail }))
   }
   const weights = yield* initialise(encoderParameters(config, init), seed)
+  if (encoder !== undefined) {
+    const device = yield* Device
+    for (const [name, learnt] of yield* readFolder(encoderParameters({ ...config, labels: [] }), encoder)) {
+      yield* device.write(weights.get(`bert.${name}`)!, (yield* device.read(learnt)).data)
+    }
+  }
   return yield* make("new classifier", config, tokenizer, weights, { "config.json": encoderConfigJson(config) })
 })
 

@@ -46,11 +46,14 @@ export const fillers: { readonly [F in Family]: ReadonlyArray<string> } = {
   evaluation: ["firmly", "truly", "deeply", "wholly"]
 }
 
-/** Word orders of a family's explanations: a, b content words, S stance word, f filler. */
+/**
+ * Word orders of a family's explanations: a, b content words, S stance word, f filler. NLI pairs use all that the others
+ * leave: a cross-encoder that only ever saw the stance word at the end takes the place for the word.
+ */
 export const orders: { readonly [F in Family]: ReadonlyArray<string> } = {
   demonstrations: ["fSab", "faSb"],
   triplets: ["Sfab", "Sfba", "afSb"],
-  nli: ["abfS", "fabS"],
+  nli: ["abfS", "fabS", "abSf", "afbS", "aSbf", "Sabf"],
   evaluation: ["aSfb", "Safb"]
 }
 

@@ -1,0 +1,122 @@
+/** The NLI classifier as a stage: it learns the relation from scratch, resumes in both of its phases, passes through. */
+import { readFileSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Exit } from "effect"
+import { NliPairs } from "../../src/artifact/kinds.ts"
+import { nli } from "../../src/stages/nli.ts"
+import { world } from "../../src/stages/world.ts"
+import { freshFolder } from "../support/folders.ts"
+import { attemptStage, failStage, rowsOf, runStage } from "../support/runStage.ts"
+import { timeless, tinyEncoderParams } from "./ground.ts"
+
+const fresh = freshFolder("nli")
+const weights = (dir: string) => readFileSync(join(dir, "model.safetensors"))
+
+const pairs = Effect.cached(
+  Effect.map(
+    runStage(world, {
+      dir: fresh(),
+      params: {
+        ...{ train: 24, development: 4, test: 4, perspectives: 10, clusters: 2, leastWindow: 2 },
+        ...{ nliPairs: 2000, judgeError: 0 }
+      }
+    }),
+    ({ out }) => out.nliPairs
+  )
+).pipe(Effect.runSync)
+
+const few = { ...tinyEncoderParams, layers: 2, alignSteps: 3, steps: 3, batchSize: 16, heldOut: 0.02 }
+
+describe("nli", () => {
+  it.live("learns what entails what", () =>
+    Effect.gen(function* () {
+      const { said } = yield* runStage(nli, {
+        dir: fresh(),
+        params: { hiddenSize: 48, alignSteps: 80, steps: 220, batchSize: 32, wordDropout: 0 },
+        inputs: { pairs: yield* pairs }
+      })
+      const { step, values } = said.metrics.at(-1)!
+      assert.strictEqual(step, 300)
+      // A third by chance, two thirds by stance alone.
+      assert.isAbove(values["nli/accuracy"]!, 0.8)
+      assert.isAbove(values["nli/f1"]!, 0.8)
+    })
+  )
+
+  it.live("is resumed to the last bit, in either phase and between them", () =>
+    Effect.gen(function* () {
+      const all = { params: few, inputs: { pairs: yield* pairs }, seed: 1 }
+      const whole = yield* runStage(nli, { dir: fresh(), ...all })
+      assert.deepStrictEqual(
+        whole.said.metrics.map(({ step, values }) => [
+          step,
+          values["updates"],
+          "align/loss" in values,
+          "loss" in values
+        ]),
+        [
+          [0, 1, true, false],
+          [1, 2, true, false],
+          [2, 3, true, false],
+          [3, 4, false, true],
+          [4, 5, false, true],
+          [5, 6, false, true],
+          [6, undefined, false, false]
+        ]
+      )
+      for (const breakAt of [2, 3, 4]) {
+        const first = yield* attemptStage(nli, { dir: fresh(), ...all, checkpointEvery: 1, breakAt })
+        assert.isTrue(Exit.hasInterrupts(first.exit))
+        const rest = yield* runStage(nli, { dir: fresh(), ...all, resume: first.said.checkpoints.at(-1)! })
+        assert.deepStrictEqual([...timeless(first.said), ...timeless(rest.said)], timeless(whole.said))
+        assert.deepStrictEqual(weights(rest.out.classifier), weights(whole.out.classifier))
+      }
+    })
+  )
+
+  it.live(
+    "0 steps pass a base through as it is and measure it; a base is trained without word dropout or alignment",
+    () =>
+      Effect.gen(function* () {
+        const inputs = { pairs: yield* pairs }
+        const base = (yield* runStage(nli, { dir: fresh(), params: { ...few, steps: 0 }, inputs })).out.classifier
+        const same = yield* runStage(nli, { dir: fresh(), params: { ...few, steps: 0 }, inputs: { ...inputs, base } })
+        assert.deepStrictEqual(weights(same.out.classifier), weights(base))
+        assert.deepStrictEqual(
+          same.said.metrics.map(({ step }) => step),
+          [0]
+        )
+        const trained = yield* runStage(nli, { dir: fresh(), params: few, inputs: { ...inputs, base } })
+        assert.deepStrictEqual(
+          trained.said.metrics.map(({ step }) => step),
+          [0, 1, 2, 3]
+        )
+        assert.notDeepEqual(weights(trained.out.classifier), weights(base))
+      })
+  )
+
+  it.live("what is measured is held out", () =>
+    Effect.gen(function* () {
+      const rows = yield* rowsOf(NliPairs, yield* pairs)
+      const dir = fresh()
+      // What is held out carries words that nothing else has: they must not be in the vocabulary.
+      const marked = rows.slice(0, 400).map((row, k) => (k < 40 ? { ...row, premise: `unheard ${row.premise}` } : row))
+      yield* NliPairs.write(dir).write(marked)
+      const { out } = yield* runStage(nli, { dir: fresh(), params: { ...few, heldOut: 0.1 }, inputs: { pairs: dir } })
+      assert.notInclude(readFileSync(join(out.classifier, "tokenizer.json"), "utf8"), '"unheard"')
+    })
+  )
+
+  it.live("a base with other classes is refused by their names, unless nothing is to be learnt", () =>
+    Effect.gen(function* () {
+      const inputs = { pairs: yield* pairs }
+      const base = (yield* runStage(nli, { dir: fresh(), params: { ...few, steps: 0 }, inputs })).out.classifier
+      const file = join(base, "config.json")
+      writeFileSync(file, readFileSync(file, "utf8").replaceAll("neutral", "LABEL_1"))
+      const error = yield* failStage(nli, { dir: fresh(), params: few, inputs: { ...inputs, base } })
+      assert.deepInclude(error, { _tag: "OtherClasses" })
+      assert.match(String((error as Error).message), /classes are \(entailment, LABEL_1, contradiction\); .* id2label/)
+    })
+  )
+})
