@@ -23,6 +23,26 @@ const publishEveryMs = 30_000
 const spacedAfterMs = 300_000
 const spacedShare = 0.02
 
+/** What a decision to publish depends on; milliseconds of one clock. */
+export interface PublishState {
+  readonly now: number
+  readonly started: number
+  readonly publishedAt: number
+  /** What the last publication took. */
+  readonly cost: number
+  /** Whether something ended since. */
+  readonly wanted: boolean
+  /** Whether a task is running. */
+  readonly running: boolean
+}
+
+/** Whether to publish now; the end of a run always does. */
+export const publishDue = ({ cost, now, publishedAt, running, started, wanted }: PublishState): boolean => {
+  const since = now - publishedAt
+  if (now - started > spacedAfterMs && since * spacedShare < cost) return false
+  return wanted || (running && since >= publishEveryMs)
+}
+
 /** @param runJournal path of the run's own journal, relative to the warehouse directory. */
 export const makeIndexing = Effect.fnUntraced(function* (index: Index, runJournal: string) {
   const started = performance.now()
@@ -49,12 +69,8 @@ export const makeIndexing = Effect.fnUntraced(function* (index: Index, runJourna
       })
     )
   })
-  const due = (): boolean => {
-    const now = performance.now()
-    const since = now - publishedAt
-    if (now - started > spacedAfterMs && since * spacedShare < cost) return false
-    return wanted || (followed.size > 0 && since >= publishEveryMs)
-  }
+  const due = (): boolean =>
+    publishDue({ now: performance.now(), started, publishedAt, cost, wanted, running: followed.size > 0 })
 
   /** Not cut short in the middle of a transaction. */
   const catchUp = ingest.pipe(

@@ -29,7 +29,6 @@ export const journalOf = (file: string): Journal | null => {
   return attempt ? { kind: "attempt", id: attempt[1]! } : null
 }
 
-export const runFile = (run: string): string => `runs/${run}.ndjson`
 export const attemptFile = (attempt: string): string => `attempts/${attempt}/journal.ndjson`
 
 const journalError = (file: string, detail: string, cause?: unknown) =>

@@ -4,7 +4,7 @@
  */
 import { mkdirSync, realpathSync, statSync } from "node:fs"
 import { join } from "node:path"
-import { Clock, type Context, Effect, Layer, type Scope, Semaphore } from "effect"
+import { type Context, Effect, Layer, type Scope, Semaphore } from "effect"
 import { SqlClient } from "effect/sql"
 import { Indexes } from "../runner/Index.ts"
 import { type AblationCache, refreshAblation } from "./ablationTable.ts"
@@ -12,7 +12,7 @@ import { DuckDb } from "./DuckDb.ts"
 import { WarehouseError, WarehouseInUse } from "./errors.ts"
 import { databaseError, ingestJournal, journals } from "./ingest.ts"
 import { migrate, recreateViews } from "./Migrations.ts"
-import { publish, publishDue } from "./publish.ts"
+import { publish } from "./publish.ts"
 
 export const liveName = "live.duckdb"
 
@@ -24,8 +24,6 @@ export interface Live {
   readonly catchUp: Effect.Effect<void, WarehouseError>
   /** Recomputes the ablation and refreshes `overtone.duckdb`, if anything changed since the last time. */
   readonly publish: Effect.Effect<void, WarehouseError>
-  /** The same, when it is due: `publishDue` says when. Returns whether it did. */
-  readonly refresh: (event: "task-end" | "tick" | "run-end") => Effect.Effect<boolean, WarehouseError>
   /** For statements of one's own on the live database. */
   readonly context: Context.Context<SqlClient.SqlClient | DuckDb>
 }
@@ -105,8 +103,7 @@ export const start = Effect.fn("warehouse.start")(function* (
   yield* inside(prepare)
 
   const cache: AblationCache = new Map()
-  const started = yield* Clock.currentTimeMillis
-  const state = { changed: true, lastPublished: started, spent: 0, lastTook: 0 }
+  let changed = true
 
   // What is known of each journal, so that one without news costs a `stat` and no transaction.
   const offsets = yield* inside(ingestedOffsets).pipe(Effect.mapError(onSqlError))
@@ -116,35 +113,24 @@ export const start = Effect.fn("warehouse.start")(function* (
       offsets.delete(file)
       const { lines, offset } = yield* inside(ingestJournal(dir, file))
       offsets.set(file, offset)
-      state.changed ||= lines > 0
+      changed ||= lines > 0
     }
   })
   const catchUp = Effect.flatMap(journals(dir), ingest)
 
   const show = Effect.gen(function* () {
-    if (!state.changed) return
-    const before = yield* Clock.currentTimeMillis
-    state.changed = false
+    if (!changed) return
+    changed = false
     yield* inside(
       refreshAblation(cache).pipe(
         Effect.catchTag("SqlError", (e) => Effect.fail(onSqlError(e))),
         Effect.andThen(publish(dir))
       )
-    ).pipe(Effect.tapError(() => Effect.sync(() => (state.changed = true))))
-    const after = yield* Clock.currentTimeMillis
-    state.lastTook = after - before
-    state.spent += state.lastTook
-    state.lastPublished = after
+    ).pipe(Effect.tapError(() => Effect.sync(() => (changed = true))))
   }).pipe(Semaphore.makeUnsafe(1).withPermit)
-  const refresh = Effect.fn("warehouse.refresh")(function* (event: "task-end" | "tick" | "run-end") {
-    const now = yield* Clock.currentTimeMillis
-    if (!publishDue(event, { ...state, now, runStarted: started })) return false
-    yield* show
-    return true
-  })
 
   yield* catchUp
-  const live: Live = { dir, ingest, catchUp, publish: show, refresh, context }
+  const live: Live = { dir, ingest, catchUp, publish: show, context }
   return live
 })
 

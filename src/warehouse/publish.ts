@@ -53,27 +53,3 @@ export const publish = Effect.fn("warehouse.publish")(function* (dir: string) {
     catch: (e) => problem(String(e), e)
   })
 })
-
-/** What a decision to publish depends on; times in milliseconds of one clock. */
-export interface PublishState {
-  readonly now: number
-  readonly runStarted: number
-  readonly lastPublished: number
-  /** Time that this run has spent publishing, and that its last publication took. */
-  readonly spent: number
-  readonly lastTook: number
-  /** Whether anything was taken in since. */
-  readonly changed: boolean
-}
-
-/**
- * Whether to publish now: at every task's end and every 30 seconds of a long task; in a run of over 5 minutes only while
- * publishing takes no more than 2 % of it. The end of a run always publishes what has changed.
- */
-export const publishDue = (event: "task-end" | "tick" | "run-end", state: PublishState): boolean => {
-  if (!state.changed) return false
-  if (event === "run-end") return true
-  const elapsed = state.now - state.runStarted
-  if (elapsed > 5 * 60_000 && state.spent + state.lastTook > 0.02 * elapsed) return false
-  return event === "task-end" || state.now - state.lastPublished >= 30_000
-}

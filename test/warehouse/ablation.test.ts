@@ -9,7 +9,6 @@ import {
   type Items,
   metricsOf
 } from "../../src/warehouse/ablation.ts"
-import { publishDue } from "../../src/warehouse/publish.ts"
 
 const cell = (
   arm: string,
@@ -159,32 +158,5 @@ describe("what is compared", () => {
       "absent"
     ])
     expect(metricsOf({ metrics: [], baseline: {} }, found)).toEqual(["eval+c", "eval/a", "eval/b", "loss"])
-  })
-})
-
-describe("when to publish", () => {
-  const at = (now: number, more: Partial<Parameters<typeof publishDue>[1]> = {}) => ({
-    now,
-    runStarted: 0,
-    lastPublished: 0,
-    spent: 0,
-    lastTook: 100,
-    changed: true,
-    ...more
-  })
-  it("at every task's end, every 30 s else; never without news", () => {
-    expect(publishDue("task-end", at(10))).toBe(true)
-    expect(publishDue("tick", at(29_999))).toBe(false)
-    expect(publishDue("tick", at(30_000))).toBe(true)
-    expect(publishDue("task-end", at(10, { changed: false }))).toBe(false)
-    expect(publishDue("run-end", at(10, { changed: false }))).toBe(false)
-  })
-  it("in a run of over 5 minutes within 2 % of it, but always at its end", () => {
-    const busy = { spent: 20_000, lastTook: 1_000 }
-    expect(publishDue("task-end", at(299_000, busy))).toBe(true)
-    expect(publishDue("task-end", at(301_000, busy))).toBe(false)
-    expect(publishDue("tick", at(1_049_000, busy))).toBe(false)
-    expect(publishDue("tick", at(1_050_000, busy))).toBe(true)
-    expect(publishDue("run-end", at(301_000, busy))).toBe(true)
   })
 })
