@@ -24,6 +24,14 @@ export const redundantAnswer = (
   )
 }
 
+/** Whether two sayings have a content word in common: all that is put to the judge, as pairs of similarity >= 0.75 are in OP-GRPO. */
+const alike = (world: World, a: Saying, b: Saying): boolean => {
+  if (a.item.perspective === b.item.perspective) return true
+  const content = new Set(world.perspectives[a.item.perspective]!.words)
+  const words = new Set(b.explanation.split(" "))
+  return a.explanation.split(" ").some((word) => content.has(word) && words.has(word))
+}
+
 /** OP-V2: OP-V1 without what the judge takes for repetitions; never empty. */
 export const filteredAnswer = (
   world: World,
@@ -34,11 +42,9 @@ export const filteredAnswer = (
   const random = draws(seed, "world", "redundancy judge", situation.id)
   const kept: Array<Saying> = []
   for (const saying of redundant) {
-    // Only pairs that share words are put to the judge, as only pairs of similarity >= 0.75 are in OP-GRPO.
     const repeats = kept.some(
       (earlier) =>
-        earlier.item.perspective === saying.item.perspective &&
-        judgeSame(earlier.item, saying.item, world.settings.judgeError, random)
+        alike(world, earlier, saying) && judgeSame(earlier.item, saying.item, world.settings.judgeError, random)
     )
     if (!repeats) kept.push(saying)
   }

@@ -133,4 +133,14 @@ describe("redundant and filtered answers", () => {
     expect(mean).toBeGreaterThan(0.2)
     expect(mean).toBeLessThan(0.4)
   })
+
+  test("and takes a few neighbours that share a word for repetitions: their perspectives are lost", () => {
+    const lost = world.splits.train.slice(0, 400).map((situation) => {
+      const said = new Set(filteredAnswer(world, 1, situation).map(({ item }) => meaningOf(item)))
+      return situation.window.length - said.size
+    })
+    const share = lost.reduce((sum, count) => sum + count, 0) / lost.length
+    expect(share).toBeGreaterThan(0)
+    expect(share).toBeLessThan(0.3)
+  })
 })
