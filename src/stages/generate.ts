@@ -2,16 +2,19 @@
  * Answers of a policy to the prompts of a data set. Random numbers are named by (cell seed, purpose, prompt, sample,
  * position), never by arm: two equal policies give equal answers, and arms are paired token by token.
  *
+ * An interrupted attempt goes on after the prompts that it has answered, in the same batches, so with the same bits.
+ *
  * With `minLines` the closing tag of the perspectives is masked until that many lines are written: a control for
  * length, not a method.
  */
-import { Clock, Effect } from "effect"
+import { readFile, writeFile } from "node:fs/promises"
+import { Clock, Effect, Option, Schema } from "effect"
 import { Completions, Policy, Situations } from "../artifact/kinds.ts"
 import type { Situation } from "../data/records.ts"
 import * as Param from "../dsl/param.ts"
 import * as Stage from "../dsl/Stage.ts"
 import { Task } from "../dsl/Task.ts"
-import type { Completion, Sampling } from "../models/generate.ts"
+import type { Sampling } from "../models/generate.ts"
 import * as PolicyModel from "../models/Policy.ts"
 
 /** How answers are drawn, as every stage that samples has it. */
@@ -75,6 +78,20 @@ export const rollOut = Effect.fn("rollOut")(function* (
   )
 })
 
+/** What is kept of an answer. */
+const Answer = Schema.Struct({
+  promptId: Schema.String,
+  sample: Schema.Int,
+  text: Schema.String,
+  tokens: Schema.Int,
+  clipped: Schema.Boolean
+})
+type Answer = typeof Answer.Type
+const decodeAnswers = Schema.decodeUnknownSync(Schema.fromJsonString(Schema.Array(Answer)))
+const answersFile = (dir: string) => `${dir}/answers.json`
+
+const tokensOf = (answers: ReadonlyArray<Answer>) => answers.reduce((sum, { tokens }) => sum + tokens, 0)
+
 export const generate = Stage.make("generate", {
   module: import.meta.url,
   version: 1,
@@ -93,36 +110,55 @@ export const generate = Stage.make("generate", {
     const policy = yield* PolicyModel.load(inputs.policy.dir)
     const all = yield* inputs.situations.rows
     const situations = params.prompts > 0 ? all.slice(0, params.prompts) : all
+    const promptOf = new Map(situations.map(({ id, prompt }) => [id, prompt]))
     const sampling: Sampling = {
       ...samplingOf(params, seed, "evaluate", params.samples),
       ...(params.minLines > 0 ? { minLines: { count: params.minLines, closing, newline: lineStart } } : {})
     }
-    const answers: Array<Completion> = []
+    const resumed = Option.getOrUndefined(yield* task.resume)
+    const answers: Array<Answer> =
+      resumed === undefined
+        ? []
+        : [...decodeAnswers(yield* Effect.promise(() => readFile(answersFile(resumed.dir), "utf8")))]
+    const known = tokensOf(answers)
     const before = yield* Clock.currentTimeNanos
-    yield* task.progress(0, situations.length)
-    for (let at = 0; at < situations.length; at += chunk) {
-      answers.push(...(yield* rollOut(policy, situations.slice(at, at + chunk), sampling)))
-      yield* task.progress(Math.min(at + chunk, situations.length), situations.length)
+    yield* task.progress(resumed?.step ?? 0, situations.length)
+    for (let at = resumed?.step ?? 0; at < situations.length; at += chunk) {
+      const done = Math.min(at + chunk, situations.length)
+      const fresh = (yield* rollOut(policy, situations.slice(at, done), sampling)).map(
+        ({ finish, ids, promptId, sample, text }): Answer => ({
+          promptId,
+          sample,
+          text,
+          tokens: ids.length,
+          clipped: finish === "length"
+        })
+      )
+      answers.push(...fresh)
+      yield* task.samples(
+        fresh.map(({ promptId, sample, text }) => ({
+          step: 0,
+          promptId,
+          idx: sample,
+          prompt: promptOf.get(promptId) ?? "",
+          completion: text,
+          reward: null,
+          advantage: null,
+          parts: []
+        }))
+      )
+      yield* task.progress(done, situations.length)
+      if (done < situations.length && (yield* task.checkpointDue)) {
+        yield* task.checkpoint(done, null, (dir) =>
+          Effect.promise(() => writeFile(answersFile(dir), JSON.stringify(answers)))
+        )
+      }
     }
     const seconds = Number((yield* Clock.currentTimeNanos) - before) / 1e9
-    const tokens = answers.reduce((sum, { ids }) => sum + ids.length, 0)
-    const promptOf = new Map(situations.map(({ id, prompt }) => [id, prompt]))
-    yield* task.samples(
-      answers.map(({ promptId, sample, text }) => ({
-        step: 0,
-        promptId,
-        idx: sample,
-        prompt: promptOf.get(promptId) ?? "",
-        completion: text,
-        reward: null,
-        advantage: null,
-        parts: []
-      }))
-    )
     yield* task.metrics(0, {
-      "completions/mean_length": tokens / answers.length,
-      "completions/clipped_ratio": answers.filter(({ finish }) => finish === "length").length / answers.length,
-      "perf/tokens_per_second": tokens / seconds
+      "completions/mean_length": tokensOf(answers) / answers.length,
+      "completions/clipped_ratio": answers.filter(({ clipped }) => clipped).length / answers.length,
+      "perf/tokens_per_second": (tokensOf(answers) - known) / seconds
     })
     yield* outputs.completions.write(
       answers.map(({ promptId, text }) => ({ id: promptId, prompt: promptOf.get(promptId) ?? "", text }))
