@@ -1,0 +1,88 @@
+/** A stage's page in docs/stages names every knob with its default, and every metric and item; nothing that is not there. */
+import { readFileSync } from "node:fs"
+import { join } from "node:path"
+import { describe, expect, it } from "vitest"
+import { at, defaultOf, encodedAst, fileAt, keysOf, objects } from "../../src/dsl/paths.ts"
+import type { AnyStage } from "../../src/dsl/Stage.ts"
+import { basePolicy } from "../../src/stages/basePolicy.ts"
+import { dataset } from "../../src/stages/dataset.ts"
+import { encoder } from "../../src/stages/encoder.ts"
+import { estimator } from "../../src/stages/estimator.ts"
+import { evaluate } from "../../src/stages/evaluate.ts"
+import { generate } from "../../src/stages/generate.ts"
+import { grpo } from "../../src/stages/grpo.ts"
+import { nli } from "../../src/stages/nli.ts"
+import { published, stratum } from "../../src/stages/published.ts"
+import { score } from "../../src/stages/score.ts"
+import { sft } from "../../src/stages/sft.ts"
+import { triplets } from "../../src/stages/triplets.ts"
+import { world } from "../../src/stages/world.ts"
+import { root } from "../support/imports.ts"
+
+const pages: Readonly<Record<string, ReadonlyArray<AnyStage>>> = {
+  dataset: [dataset],
+  encoder: [encoder],
+  estimator: [estimator],
+  evaluate: [evaluate],
+  generate: [generate],
+  grpo: [grpo],
+  nli: [nli],
+  policy: [basePolicy],
+  published: [stratum, published],
+  score: [score],
+  sft: [sft],
+  triplets: [triplets],
+  world: [world]
+}
+
+/** Every leaf of a stage's parameters, dotted, with its default as a page writes it. */
+const knobsOf = (stage: AnyStage) => {
+  const leaves = (ast: ReturnType<typeof encodedAst>, prefix: ReadonlyArray<string>): ReadonlyArray<[string, string]> =>
+    keysOf(ast).flatMap((key) => {
+      const inner = at(ast, [key])!
+      const path = [...prefix, key]
+      if (objects(inner).length > 0 && fileAt(inner) === undefined) return leaves(inner, path)
+      const value = defaultOf(inner) as string | { readonly path: string } | undefined
+      const written =
+        value === undefined
+          ? ""
+          : typeof value === "string"
+            ? `\`${value}\``
+            : fileAt(inner) !== undefined
+              ? `\`${(value as { readonly path: string }).path}\``
+              : JSON.stringify(value)
+      return [[path.join("."), written] as [string, string]]
+    })
+  return leaves(encodedAst(stage.params), [])
+}
+
+describe.each(Object.entries(pages))("docs/stages/%s.md", (name, stages) => {
+  const text = readFileSync(join(root, `docs/stages/${name}.md`), "utf8")
+  const [, knobs = ""] = text.split("## Knobs")
+  const rows = [...knobs.matchAll(/^\| `([\w.]+)` \| (.*?) ?\| .+ \|$/gm)].map(
+    ([, knob, value]) => `${knob} = ${value}`
+  )
+
+  it("has a row for every knob, with its default, and no other", () => {
+    const known = stages.flatMap((stage) =>
+      knobsOf(stage).map(([knob, value]) => {
+        // The variant of a choice has no default of its own.
+        const shown = knob === "source" ? "`scratch`" : value
+        return `${knob} = ${shown}`
+      })
+    )
+    expect(rows.toSorted()).toEqual(known.toSorted())
+  })
+
+  it("names every metric and item", () => {
+    for (const stage of stages) {
+      for (const metric of [...Object.keys(stage.metrics), ...Object.keys(stage.items)])
+        expect(text).toContain(`\`${metric}\``)
+    }
+  })
+
+  it("says where it is from and which test holds it", () => {
+    expect(text).toMatch(/Reference: /)
+    expect(text).toMatch(/Tests:?\s+`test\//)
+  })
+})
