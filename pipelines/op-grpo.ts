@@ -5,7 +5,7 @@
 import * as Pipeline from "overtone/dsl/Pipeline"
 import { grpo } from "overtone/stages/grpo"
 import { evaluated, groundParams, layGround } from "./ground.ts"
-import { groundRefusals, tooLong } from "./refusals.ts"
+import { groundRefusals, tooLong, untaught } from "./refusals.ts"
 
 export default Pipeline.make(
   "op-grpo",
@@ -17,11 +17,20 @@ export default Pipeline.make(
   },
   {
     check: (p) => {
-      const { maxNewTokens, promptsPerStep, steps } = p.grpo
+      const { groupSize, maxNewTokens, promptsPerStep, steps, updatesPerStep } = p.grpo
       const few = p.data.source === "world" && steps > 0 && promptsPerStep > p.data.train
       return [
         ...groundRefusals(p),
         ...tooLong(p, "grpo.maxNewTokens", maxNewTokens),
+        ...(updatesPerStep > promptsPerStep * groupSize
+          ? [
+              {
+                path: "grpo.updatesPerStep",
+                message: `a step has ${promptsPerStep * groupSize} answers, too few for ${updatesPerStep} updates on disjoint minibatches`
+              }
+            ]
+          : []),
+        ...untaught(p, p.grpo.reward),
         ...(few
           ? [
               {

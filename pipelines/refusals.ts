@@ -68,6 +68,32 @@ export const tooLong = (p: GroundParams, path: string, maxNewTokens: number): Re
         }
       ]
 
+/**
+ * Thresholds left to a calibration that does not take place: with a file of situations and an encoder that is not
+ * fine-tuned there are no judged pairs.
+ */
+export const untaught = (
+  { data, estimator }: GroundParams,
+  reward: Readonly<Record<string, unknown>>
+): ReadonlyArray<Refusal> => {
+  if (data.source !== "file" || estimator.steps > 0) return []
+  return ["coverage", "uniqueness"].flatMap((part) => {
+    const section = reward[part]
+    const open =
+      typeof section === "object" && section !== null && "threshold" in section && section.threshold === "calibrated"
+    return open
+      ? [
+          {
+            path: `grpo.reward.${part}.threshold`,
+            message:
+              "is left to calibration, and an encoder that is not fine-tuned (`estimator.steps: 0`) is not calibrated on a file's situations",
+            hint: "write the cosine (the paper's are 0.70 for coverage and 0.78 for uniqueness, for its own encoder), or give estimator.steps"
+          }
+        ]
+      : []
+  })
+}
+
 /** What the ground refuses of its parameters. */
 export const groundRefusals = (p: GroundParams): ReadonlyArray<Refusal> => [
   ...policyRefusals(p),

@@ -13,7 +13,22 @@
  */
 
 import { stopGradient } from "../tensor/ops/control.ts"
-import { add, and, clamp, exp, greater, less, max, min, mul, neg, or, select, sub } from "../tensor/ops/elementwise.ts"
+import {
+  add,
+  and,
+  clamp,
+  exp,
+  expm1,
+  greater,
+  less,
+  max,
+  min,
+  mul,
+  neg,
+  or,
+  select,
+  sub
+} from "../tensor/ops/elementwise.ts"
 import { ones, zeros } from "../tensor/ops/leaf.ts"
 import type { Tensor } from "../tensor/Tensor.ts"
 import { type Aggregation, aggregate, tokenMean } from "./aggregate.ts"
@@ -85,7 +100,7 @@ export const grpo = (settings: GrpoSettings = {}): TokenObjective => {
       }
       if (klCoefficient === 0) return { loss: aggregate(aggregation, bounded, outputs), logs }
       const difference = sub(inputOf(name, inputs, "refLogprobs"), logprobs)
-      const k3 = sub(sub(exp(difference), difference), 1)
+      const k3 = sub(expm1(difference), difference)
       return {
         loss: aggregate(aggregation, add(bounded, mul(k3, klCoefficient)), outputs),
         logs: { ...logs, kl: tokenMean(k3, outputs) }

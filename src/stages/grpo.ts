@@ -213,6 +213,7 @@ export const grpoWith = (parts: ReadonlyArray<AnyRewardPart>) =>
           )
         }
         const check = yield* differences(
+          policy.parameterCount,
           pieces[0]!.map((row) => answers[row]!.logprobs),
           updates[0]!.logprobs
         )

@@ -29,9 +29,13 @@ const labels = ["entailment", "neutral", "contradiction"] as const
 
 export const NliParams = Param.struct({
   ...scratchFields({ hiddenSize: 64, layers: 2, heads: 4, intermediateSize: 128, maxPositions: 24 }),
-  alignSteps: Param.int(250, "scratch: updates by which entailed sentences become near, before the classifier's own", {
-    min: 0
-  }),
+  alignSteps: Param.int(
+    250,
+    "scratch: updates by which entailed sentences become near, before the classifier's own; none with 0 steps",
+    {
+      min: 0
+    }
+  ),
   steps: Param.int(500, "optimizer updates of the classifier; with 0 it passes through as it is, or as it was made", {
     min: 0
   }),
@@ -106,7 +110,7 @@ const Phase = Schema.Struct({ phase: Schema.Literals(["align", "classify"]) })
 /** A classifier from scratch, taught: first as an encoder, then as what it is. */
 const taughtFromScratch = Effect.fnUntraced(function* (params: Settings, train: ReadonlyArray<NliPair>, seed: number) {
   const task = yield* Task
-  const first = params.alignSteps
+  const first = params.steps === 0 ? 0 : params.alignSteps
   const create = (encoder?: string) =>
     Effect.gen(function* () {
       const made = scratch(params, train, seed)

@@ -1,6 +1,7 @@
 /**
  * Rewards of given answers, by the parts that GRPO would use: what a reward would have said of anybody's answers. One
- * sample row per answer, with every part. The scoring is GRPO's own function.
+ * sample row per answer, with every part. The scoring is GRPO's own function; there is
+ * no policy here, so the prompt is the situation's, without a chat template (pitfall P1 masks less).
  */
 import { Effect, Schema } from "effect"
 import { Completions, Encoder, Report, Situations } from "../artifact/kinds.ts"

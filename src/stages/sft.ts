@@ -19,6 +19,9 @@ import { runSteps } from "./steps.ts"
 export const SftParams = Param.struct({
   steps: Param.int(100, "optimizer updates", { min: 0 }),
   batchSize: Param.int(64, "rows per update; a short last batch of a pass is dropped", { min: 1 }),
+  order: Param.int(0, "names an order of the rows: more training on the same rows should not replay the same batches", {
+    min: 0
+  }),
   ...optimizerFields({ learningRate: 1e-3, schedule: "cosine", warmupSteps: 0, weightDecay: 0.01 }),
   rematerialise: Param.boolean(false, "recompute layers in the backward pass: less memory, a third more work")
 })
@@ -48,7 +51,12 @@ export const sft = Stage.make("sft", {
     const trainer = yield* policy.trainer(objective(), optimizerSettings(params, params.steps), {
       rematerialise: params.rematerialise
     })
-    const rowsOf = stepRows(seed, "sft", sequences.length, params.batchSize)
+    const rowsOf = stepRows(
+      seed,
+      params.order === 0 ? "sft" : `sft/${params.order}`,
+      sequences.length,
+      params.batchSize
+    )
     yield* runSteps({
       total: params.steps,
       restore: (dir) => trainer.restore(`${dir}/trainer.safetensors`),

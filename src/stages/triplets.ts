@@ -6,7 +6,8 @@
  * `threshold` under a given encoder, keywords of the prompt masked; the judge is a *similarity rule*, cosine >=
  * `sameAbove`: a stand-in for the paper's LLM judge, and named as such. Anchor and positive are the pair of highest
  * cosine that is judged the same, the negative is the hardest true one: the nearest to the anchor that is judged
- * different. Rows without a positive or a negative are skipped, as the authors do.
+ * different. Rows without a positive or a negative are skipped, as the authors do. Every tenth situation is kept for
+ * measuring and calibrating; without paraphrases in other hands, both thresholds are calibrated on the same pairs.
  *
  * Texts keep their "In the perspective of NAME, "; whether the estimator reads it is the `estimator` stage's choice.
  */
@@ -120,20 +121,17 @@ const fromSituations = Effect.fnUntraced(function* (
     at += situation.perspectives.length
     return fromAnswer(situation, own, params)
   })
-  const triplets = answers.flatMap(({ triplet }) => triplet ?? [])
-  const pairs = answers.flatMap((answer) => answer.pairs).slice(0, params.pairs)
-  const heldOut = Math.min(params.heldOut, Math.floor(triplets.length / 10))
-  if (triplets.length - heldOut < 2 || pairs.length === 0) {
+  // What is measured and calibrated on comes from answers that nothing is trained on.
+  const [apart, taught] = [answers.filter((_, k) => k % 10 === 0), answers.filter((_, k) => k % 10 !== 0)]
+  const triplets = taught.flatMap(({ triplet }) => triplet ?? []).slice(0, params.count)
+  const heldOut = apart.flatMap(({ triplet }) => triplet ?? []).slice(0, params.heldOut)
+  const pairs = apart.flatMap((answer) => answer.pairs).slice(0, params.pairs)
+  if (triplets.length < 2 || pairs.length === 0) {
     return yield* new NothingToTeach({
-      detail: `${situations.length} situations give ${triplets.length} triplets and ${pairs.length} pairs with cosine >= ${params.threshold}. Lower \`triplets.threshold\` or \`triplets.sameAbove\`, or give more situations.`
+      detail: `${situations.length} situations give ${triplets.length} triplets to train on and ${pairs.length} held-out pairs with cosine >= ${params.threshold}. Lower \`triplets.threshold\` or \`triplets.sameAbove\`, or give more situations.`
     })
   }
-  const made: Made = {
-    triplets: triplets.slice(heldOut, heldOut + params.count),
-    heldOut: triplets.slice(0, heldOut),
-    across: pairs,
-    within: pairs
-  }
+  const made: Made = { triplets, heldOut, across: pairs, within: pairs }
   return made
 })
 
