@@ -10,12 +10,17 @@ const name = Schema.String.check(
   })
 )
 
+/** More seeds or points of a sweep than anybody runs, and few enough to be told of in seconds. */
+export const mostCells = 10_000
+
 const NonNegative = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
 const Params = Schema.Record(Schema.String, Schema.Unknown)
 const Row = Schema.Record(Schema.String, Schema.Unknown)
 const distinct = Schema.makeFilter((list: ReadonlyArray<unknown>) => new Set(list).size === list.length, {
   message: "expected values that differ"
 })
+
+const some = Schema.isMinLength(1, { message: "expected at least one value" })
 
 export const Arm = Schema.Struct({
   pipeline: Schema.optionalKey(
@@ -38,10 +43,12 @@ export const Sweep = Schema.Struct({
 
 export const Seeds = Schema.Struct({
   count: Schema.optionalKey(
-    Schema.Int.check(Schema.isGreaterThanOrEqualTo(1)).annotate({ description: "Seeds 0 ... count - 1" })
+    Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: mostCells })).annotate({
+      description: "Seeds 0 ... count - 1"
+    })
   ),
   list: Schema.optionalKey(
-    Schema.NonEmptyArray(NonNegative).check(distinct).annotate({ description: "The seeds themselves" })
+    Schema.Array(NonNegative).check(some, distinct).annotate({ description: "The seeds themselves" })
   ),
   vary: Schema.optionalKey(
     Schema.Array(Schema.String).annotate({
@@ -88,7 +95,7 @@ export const Compute = Schema.Struct({
 export const Experiment = Schema.Struct({
   name: Schema.optionalKey(name.annotate({ description: "Names the experiment in the warehouse; not inherited" })),
   extends: Schema.optionalKey(
-    Schema.Union([Schema.String, Schema.NonEmptyArray(Schema.String)]).annotate({
+    Schema.Union([Schema.String, Schema.Array(Schema.String).check(some)]).annotate({
       description: "Files below this one, relative to it; later ones over earlier ones"
     })
   ),

@@ -38,6 +38,7 @@ export const resolveArms = async (chain: Chain, projectRoot: string, problems: A
   for (const [name, spec] of specs) {
     const entry = spec?.pipeline ?? chain.pipeline
     if (entry === undefined) {
+      if (!chain.whole) continue
       const place = spec?.place ?? { ...chain.top, path: "pipeline" }
       problems.push(
         problemAt(place, name === null ? "the experiment has no pipeline" : `arm ${name} has no pipeline`, list())

@@ -29,6 +29,8 @@ export interface Chain {
   readonly name: string
   /** Lowest first, absolute. */
   readonly files: ReadonlyArray<string>
+  /** Every file that is extended could be read, so that what none says is missing. */
+  readonly whole: boolean
   /** The absolute folder of a file as places name it. */
   readonly folderOf: (shown: string) => string
   readonly pipeline: Entry | undefined
@@ -59,12 +61,14 @@ export const readChain = (file: string): Chain => {
   const problems: Array<Problem> = []
   const folders = new Map<string, string>()
   const sources: Array<Source> = []
+  let whole = true
 
   const read = (path: string, from: Place | undefined, above: ReadonlyArray<string>): void => {
     const shown = shownPath(path)
     const place: Place = { file: shown, line: 1, col: 1, path: "" }
     if (above.includes(path)) {
       const circle = [...above.slice(above.indexOf(path)), path].map(shownPath).join(" -> ")
+      whole = false
       problems.push(problemAt(from ?? place, `extends goes round in a circle: ${circle}`))
       return
     }
@@ -74,15 +78,19 @@ export const readChain = (file: string): Chain => {
     try {
       text = readFileSync(path, "utf8")
     } catch (cause) {
-      const missing = cause instanceof Error && "code" in cause && cause.code === "ENOENT"
-      problems.push(problemAt(from ?? place, missing ? `no file ${shown}` : `cannot read ${shown}: ${String(cause)}`))
+      whole = false
+      const code = cause instanceof Error && "code" in cause ? cause.code : undefined
+      const why = code === "ENOENT" ? "no file" : code === "EISDIR" ? "a folder, not a file:" : undefined
+      problems.push(problemAt(from ?? place, why === undefined ? `cannot read: ${String(cause)}` : `${why} ${shown}`))
       return
     }
     const parsed = parseYaml(text, shown)
     problems.push(...parsed.problems)
+    if (!parsed.isYaml || parsed.root._tag !== "Map") whole = false
     if (!parsed.isYaml) return
     if (parsed.root._tag !== "Map") {
-      problems.push(problemAt(place, "an experiment file is a list of `key: value`"))
+      const is = parsed.root._tag === "List" ? "a list" : "a single value"
+      problems.push(problemAt(place, `an experiment file has lines of the form \`key: value\`; this is ${is}`))
       return
     }
     const checked = decodeFile(plain(parsed.root))
@@ -153,6 +161,7 @@ export const readChain = (file: string): Chain => {
     top,
     name: name?._tag === "Leaf" && typeof name.value === "string" ? name.value : "unnamed",
     files: sources.map((s) => s.file),
+    whole,
     folderOf: (shown) => folders.get(shown) ?? process.cwd(),
     pipeline: nearest("pipeline"),
     params: [...shared.values()],

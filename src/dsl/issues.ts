@@ -2,6 +2,7 @@
  * Schema issues as placed problems: each is mapped back to where its value, or the key above a missing one, was written.
  */
 import { SchemaAST, type SchemaIssue } from "effect"
+import { parse as parseWord } from "yaml"
 import { follow, type Located, plain } from "./located.ts"
 import { type Ast, at, fileAt, keysOf, members, objects, tagsOf } from "./paths.ts"
 import { didYouMean, type Place, type Problem, problemAt } from "./problems.ts"
@@ -113,16 +114,20 @@ const plainText = (ast: Ast): string => {
   }
 }
 
-/** The value in the message, short. */
+/** The value in the message, short; text that YAML would read as something else keeps its quotes. */
 const got = (value: unknown): string => {
-  const text =
-    typeof value === "number" || value === null
-      ? String(value)
-      : typeof value === "string"
-        ? value
-        : JSON.stringify(value)
-  const shown = text === "" ? '""' : text
+  const bare = typeof value === "number" || (typeof value === "string" && reads(value) === value)
+  const shown = value === null ? "nothing" : bare ? String(value) : JSON.stringify(value)
   return shown.length > 60 ? `${shown.slice(0, 57)}...` : shown
+}
+
+/** What YAML makes of a text by itself; the text where it is no YAML. */
+const reads = (text: string): unknown => {
+  try {
+    return parseWord(text, { version: "1.2", logLevel: "silent" })
+  } catch {
+    return text
+  }
 }
 
 /**
@@ -139,6 +144,8 @@ export const problemsOf = (issue: SchemaIssue.Issue, tree: Located, ast: Ast, ab
     const outer = found.path.length === 0 || (!exists && key === null)
     if (found.kind === "excess") {
       const known = parent === undefined ? [] : keysOf(parent)
+      const form = parent === undefined ? undefined : keyForm(parent)
+      if (form !== undefined) return problemAt(key ?? above, `${form}; got ${got(last)}`)
       const hint = didYouMean(last, known) ?? (known.length === 0 ? null : `known: ${known.join(", ")}`)
       return problemAt(key ?? above, `no key ${last} here`, hint)
     }
@@ -152,6 +159,14 @@ export const problemsOf = (issue: SchemaIssue.Issue, tree: Located, ast: Ast, ab
       wrong === undefined ? null : suggestion(wrong, at(ast, found.path.map(String)))
     )
   })
+
+/** What the keys of a section of named values have to look like, where they have to. */
+const keyForm = (ast: Ast): string | undefined =>
+  objects(ast)
+    .flatMap((member) => member.indexSignatures)
+    .flatMap(({ parameter }) => parameter.checks ?? [])
+    .map((check) => check.annotations?.message)
+    .find((message) => typeof message === "string")
 
 /** A value that breaks several rules is told by the first. */
 const onePerPlace = (all: ReadonlyArray<Found>): ReadonlyArray<Found> => {

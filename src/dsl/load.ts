@@ -8,6 +8,7 @@ import { defaultThreads } from "../device/numericClass.ts"
 import { defaultGraph, type ResolvedArm, resolveArms } from "./arms.ts"
 import type { Json } from "./canonical.ts"
 import { type Chain, readChain } from "./chain.ts"
+import { Experiment } from "./Experiment.ts"
 import { resolveFiles } from "./files.ts"
 import { problemsOf } from "./issues.ts"
 import { type Entry, emptyMap, follow, type Located, plain } from "./located.ts"
@@ -150,7 +151,7 @@ const unknown = (layer: Located, asts: ReadonlyArray<Ast>): ReadonlyArray<Proble
       didYouMean(
         dotted,
         asts.flatMap((ast) => knownPaths(ast))
-      )
+      ) ?? (entry.key.file === "--set" && path[0]! in Experiment.fields ? `${path[0]} is set in the file only` : null)
     )
   })
 

@@ -47,9 +47,14 @@ export const pipelineFile = (
 ): { readonly file: string } | { readonly missing: string } => {
   if (spec.startsWith("./") || spec.startsWith("../") || isAbsolute(spec)) {
     const file = resolve(yamlFolder, spec)
-    return existsSync(file) ? { file } : { missing: `no file ${file}` }
+    if (isFile(file)) return { file }
+    return { missing: existsSync(file) ? `${file} is a folder, no module` : `no file ${file}` }
   }
-  if (spec.includes("/")) return packageExport(spec, yamlFolder)
+  if (spec.includes("/")) {
+    const found = packageExport(spec, yamlFolder)
+    const meant = "missing" in found && isFile(resolve(yamlFolder, spec))
+    return meant ? { missing: `${found.missing}; write ./${spec} for the file` } : found
+  }
   for (const root of [projectRoot, ownRoot]) {
     for (const ending of endings) {
       const file = join(root, "pipelines", `${spec}${ending}`)
@@ -155,8 +160,19 @@ export const exportTarget = (exports: unknown, subpath: string): string | undefi
 /** The file of a path, with the endings that CommonJS leaves out; undefined where there is none. */
 export const fileOrNothing = (path: string): string | undefined =>
   [path, ...[".ts", ".js", ".mjs", ".cjs", ".json", "/index.ts", "/index.js"].map((ending) => path + ending)].find(
-    (file) => statSync(file, { throwIfNoEntry: false })?.isFile() === true
+    isFile
   )
+
+const isFile = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isFile() === true
+
+/** What was thrown, and at which line of which file: Node heads a syntax error with it, and ends others' first frame so. */
+export const thrown = (cause: unknown): string => {
+  if (!(cause instanceof Error)) return String(cause)
+  const stack = cause.stack ?? ""
+  const place =
+    stack.match(/^file:\/\/\S+:\d+$/m)?.[0] ?? stack.match(/^ {4}at .*?(file:\/\/[^\s)]+:\d+):\d+\)?$/m)?.[1]
+  return place === undefined ? cause.message : `${cause.message}, at ${fileURLToPath(place)}`
+}
 
 /** Imports a module and takes its default export, if that is a Pipeline. */
 export const importPipeline = async (
@@ -166,7 +182,7 @@ export const importPipeline = async (
   try {
     module = (await import(/* @vite-ignore */ pathToFileURL(file).href)) as { readonly default?: unknown }
   } catch (cause) {
-    return { missing: `${file} cannot be imported: ${cause instanceof Error ? cause.message : String(cause)}` }
+    return { missing: `${file} cannot be imported: ${thrown(cause)}` }
   }
   const value = module.default
   const isPipeline = typeof value === "object" && value !== null && "_tag" in value && value._tag === "Pipeline"

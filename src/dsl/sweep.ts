@@ -2,6 +2,7 @@
  * A sweep as a list of points: (grid product) x (zip rows) x (cells), less exclude, plus include.
  */
 import { canonicalJson, sha256 } from "./canonical.ts"
+import { mostCells } from "./Experiment.ts"
 import { type Entry, type Located, type LocatedMap, plain } from "./located.ts"
 import { expand, flatten } from "./params.ts"
 import { didYouMean, type Place, type Problem, problemAt } from "./problems.ts"
@@ -59,8 +60,15 @@ export const readSweep = (node: LocatedMap): Sweep => {
   const part = (name: string) => node.entries.has(name)
 
   let points: ReadonlyArray<Point> = part("grid") || part("zip") || part("cells") ? [new Map()] : []
+  /** Whether so many times the points are still few enough to be made; told once if not. */
+  const fewEnough = (times: number, at: Place): boolean => {
+    const most = points.length * times <= mostCells
+    if (!most) problems.push(problemAt(at, `the sweep has more than ${mostCells} points`, "leave out axes or values"))
+    return most
+  }
   if (part("grid")) {
     for (const [axis, values] of lists("grid")) {
+      if (!fewEnough(values.length, axes.get(axis)!)) break
       points = points.flatMap((point) => values.map((value) => new Map([...point, [axis, value]])))
     }
   }
@@ -70,7 +78,7 @@ export const readSweep = (node: LocatedMap): Sweep => {
     if (lengths.size > 1) {
       const said = zipped.map(([axis, values]) => `${axis} has ${values.length}`).join(", ")
       problems.push(problemAt(node.entries.get("zip")!.key, `zip needs lists of one length: ${said}`))
-    } else {
+    } else if (fewEnough(zipped[0]?.[1].length ?? 0, node.entries.get("zip")!.key)) {
       const length = zipped[0]?.[1].length ?? 0
       points = points.flatMap((point) =>
         Array.from({ length }, (_, i) => new Map([...point, ...zipped.map(([axis, v]) => [axis, v[i]!] as const)]))
@@ -80,7 +88,9 @@ export const readSweep = (node: LocatedMap): Sweep => {
   if (part("cells")) {
     const cells = rows("cells")
     for (const { point } of cells) for (const [axis, entry] of point) claim("cells", axis, entry.key)
-    points = points.flatMap((point) => cells.map((cell) => new Map([...point, ...cell.point])))
+    if (fewEnough(cells.length, node.entries.get("cells")!.key)) {
+      points = points.flatMap((point) => cells.map((cell) => new Map([...point, ...cell.point])))
+    }
   }
   for (const { point: out, at } of rows("exclude")) {
     const strange = [...out].filter(([axis]) => !axes.has(axis))

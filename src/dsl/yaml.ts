@@ -26,7 +26,9 @@ export const parseYaml = (text: string, file: string, at?: Place): Parsed => {
     return { file, line: Math.max(line, 1), col: Math.max(col, 1), path }
   }
   const problems: Array<Problem> = document.errors.map((error) =>
-    problemAt(place(error.pos[0], ""), `not YAML: ${firstLine(error.message)}`)
+    error.code === "MULTIPLE_DOCS"
+      ? problemAt(place(error.pos[0], ""), "a second document begins here", "write one file for each")
+      : problemAt(place(error.pos[0], ""), `not YAML: ${firstLine(error.message)}`)
   )
   const active = new Set<Node>()
 
@@ -61,7 +63,8 @@ export const parseYaml = (text: string, file: string, at?: Place): Parsed => {
           )
           continue
         }
-        entries.set(name, { key, value: convert(pair.value, inner, key) })
+        if (name === "<<") problems.push(problemAt(key, "merge keys are not YAML 1.2", "use extends, or spell it out"))
+        else entries.set(name, { key, value: convert(pair.value, inner, key) })
       }
       return { _tag: "Map", at: here, entries }
     }

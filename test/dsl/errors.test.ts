@@ -3,6 +3,7 @@ import { Effect, Exit } from "effect"
 import { describe, expect, it } from "vitest"
 import { loadExperiment } from "../../src/dsl/load.ts"
 import { closest, editDistance } from "../../src/dsl/problems.ts"
+import { thrown } from "../../src/dsl/resolve.ts"
 import { places, problems, projectRoot } from "./support.ts"
 
 const head = "name: x\npipeline: op\n"
@@ -11,7 +12,9 @@ const head = "name: x\npipeline: op\n"
 const table: ReadonlyArray<readonly [what: string, yaml: string, place: string, word: RegExp]> = [
   ["YAML syntax", "name: x\npipeline: [op\n", "x.yaml:3:1 ", /not YAML/],
   ["a key twice", `${head}seeds: { count: 1 }\nseeds: { count: 2 }\n`, "x.yaml:4:1 seeds", /twice, first at line 3/],
-  ["no mapping", "- a\n", "x.yaml:1:1 ", /key: value/],
+  ["no mapping", "- a\n", "x.yaml:1:1 ", /key: value.*this is a list/],
+  ["a second document", `${head}---\nname: y\n`, "x.yaml:3:1 ", /second document begins here.*one file for each/],
+  ["a merge key", `${head}params: { <<: { grpo.steps: 3 } }\n`, "x.yaml:3:11 params.<<", /not YAML 1\.2.*use extends/],
   ["no name", "pipeline: op\n", "x.yaml:1:1 name", /no name/],
   ["a name that is none", "name: a/b\npipeline: op\n", "x.yaml:1:7 name", /letters, digits.*got a\/b/],
   ["an unknown top key", `${head}sweeep: 1\n`, "x.yaml:3:1 sweeep", /did you mean sweep\?/],
@@ -19,6 +22,13 @@ const table: ReadonlyArray<readonly [what: string, yaml: string, place: string, 
   ["a pipeline that is not there", "name: x\npipeline: po\n", "x.yaml:2:11 pipeline", /did you mean op\?.*pipelines: /],
   ["a pipeline file that is not there", "name: x\npipeline: ./p.ts\n", "x.yaml:2:11 pipeline", /no file .*p\.ts/],
   ["a package that is not there", "name: x\npipeline: '@no/such/p'\n", "x.yaml:2:11 pipeline", /no package @no\/such/],
+  ["a folder as pipeline", "name: x\npipeline: ./\n", "x.yaml:2:11 pipeline", /is a folder, no module/],
+  [
+    "an arm's name that is none",
+    `${head}arms: { a/b: {} }\n`,
+    "x.yaml:3:9 arms.a/b",
+    /letters, digits, dots, dashes and underscores.*got a\/b/
+  ],
   ["an arm without pipeline", "name: x\narms:\n  a: {}\n", "x.yaml:3:3 arms.a", /arm a has no pipeline/],
   [
     "an unknown arm key",
@@ -44,6 +54,18 @@ const table: ReadonlyArray<readonly [what: string, yaml: string, place: string, 
     `${head}params:\n  grpo.groupSize: many\n`,
     "x.yaml:4:19 params.grpo.groupSize",
     /expected a number; got many/
+  ],
+  [
+    "a number in quotes",
+    `${head}params:\n  grpo.groupSize: "8"\n`,
+    "x.yaml:4:19 params.grpo.groupSize",
+    /expected a number; got "8"/
+  ],
+  [
+    "a key without value",
+    `${head}params:\n  grpo.groupSize:\n`,
+    "x.yaml:4:18 params.grpo.groupSize",
+    /expected a number; got nothing/
   ],
   [
     "a section where a number is wanted",
@@ -160,6 +182,12 @@ const table: ReadonlyArray<readonly [what: string, yaml: string, place: string, 
     /grpo\.steps has 2, grpo\.groupSize has 1/
   ],
   [
+    "a sweep that nobody could run",
+    `${head}sweep: { grid: { grpo.steps: [${Array.from({ length: 200 }, (_, i) => i)}], warmStart.steps: [${Array.from({ length: 200 }, (_, i) => i)}] } }\n`,
+    "x.yaml:3:723 sweep.grid.warmStart.steps",
+    /more than 10000 points/
+  ],
+  [
     "an axis in grid and zip",
     `${head}sweep: { grid: { grpo.steps: [3] }, zip: { grpo.steps: [4] } }\n`,
     "x.yaml:3:44 sweep.zip.grpo.steps",
@@ -190,6 +218,8 @@ const table: ReadonlyArray<readonly [what: string, yaml: string, place: string, 
     /did you mean grid\?/
   ],
   ["no seeds", `${head}seeds: { count: -1 }\n`, "x.yaml:3:17 seeds.count", /got -1/],
+  ["seeds that nobody could run", `${head}seeds: { count: 100000000 }\n`, "x.yaml:3:17 seeds.count", /1 and 10000/],
+  ["an empty list of seeds", `${head}seeds: { list: [] }\n`, "x.yaml:3:10 seeds.list", /at least one value/],
   ["two kinds of seeds", `${head}seeds: { count: 1, list: [1] }\n`, "x.yaml:3:1 seeds", /count or list/],
   ["equal seeds", `${head}seeds: { list: [1, 1] }\n`, "x.yaml:3:10 seeds.list", /differ/],
   ["vary of an unknown node", `${head}seeds: { vary: [gpro] }\n`, "x.yaml:3:17 seeds.vary.0", /did you mean grpo\?/],
@@ -250,6 +280,13 @@ const table: ReadonlyArray<readonly [what: string, yaml: string, place: string, 
   ["too many threads", `${head}compute: { threads: 0 }\n`, "x.yaml:3:21 compute.threads", /got 0/],
   ["an unknown dtype", `${head}compute: { dtype: f16 }\n`, "x.yaml:3:19 compute.dtype", /one of f32, bf16; got f16/],
   ["a base that is not there", `extends: base.yaml\n${head}`, "x.yaml:1:10 extends", /no file/],
+  ["a folder as base", `extends: ./\n${head}`, "x.yaml:1:10 extends", /a folder, not a file/],
+  [
+    "a base that is not there, and no pipeline but its",
+    "name: x\nextends: base.yaml\n",
+    "x.yaml:2:10 extends",
+    /no file/
+  ],
   ["itself as base", `extends: x.yaml\n${head}`, "x.yaml:1:10 extends", /circle: .*x\.yaml -> .*x\.yaml/]
 ]
 
@@ -281,6 +318,33 @@ describe("a mistake is told where it stands", () => {
       "--set:4:1 grpo.steps",
       "--set:5:1 grpo.prompts"
     ])
+  })
+
+  it("in --set of what is no parameter, with where it belongs", async () => {
+    const found = await problems(head, { set: ["seeds.count=3"] })
+    expect(found.map((p) => `${p.message} | ${p.hint}`)).toEqual([
+      "the pipeline has no parameter seeds | seeds is set in the file only"
+    ])
+  })
+
+  it("a pipeline's module that cannot be imported, with Node's place in it", () => {
+    const boom = Object.assign(new Error("boom"), {
+      stack: "Error: boom\n    at make (file:///a/b%20c/p.ts:2:7)\n    at file:///a/q.ts:1:1"
+    })
+    expect(thrown(boom)).toBe("boom, at /a/b c/p.ts:2")
+    const top = Object.assign(new Error("boom"), {
+      stack: "Error: boom\n    at file:///a/p.ts:3:7\n    at node:internal:1"
+    })
+    expect(thrown(top)).toBe("boom, at /a/p.ts:3")
+    const syntax = Object.assign(new SyntaxError("no enums"), {
+      stack: "file:///a/p.ts:4\nenum A { b }\n^^^^\n\nSyntaxError: no enums\n    at node:internal/typescript:72:36"
+    })
+    expect(thrown(syntax)).toBe("no enums, at /a/p.ts:4")
+    const missing = Object.assign(new Error("Cannot find package 'x'"), {
+      stack: "Error: no\n    at node:internal:1:1"
+    })
+    expect(thrown(missing)).toBe("Cannot find package 'x'")
+    expect(thrown("a word")).toBe("a word")
   })
 
   it("a file that is not there", async () => {
