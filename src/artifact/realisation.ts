@@ -2,9 +2,9 @@
  * A realisation says what a task's content and code came to: `realisations/<content key>/<code digest>.json` binds them
  * to output hashes and to the attempt whose rows belong to them. Reuse is one small read by key.
  */
-import { mkdirSync, readdirSync, readFileSync } from "node:fs"
+import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs"
 import { mkdir, open, rename } from "node:fs/promises"
-import { join } from "node:path"
+import { dirname, join, resolve } from "node:path"
 import { Effect, Schema } from "effect"
 import { errnoOf, type FileFailure, fileFailure } from "./FileFailure.ts"
 import { syncFolder } from "./folder.ts"
@@ -77,12 +77,26 @@ export const writeRealisation = (root: string, realisation: Realisation): Effect
   })
 }
 
+/**
+ * Makes a folder and what is missing above it, one by one: Node's own recursion never ends where a file system denies
+ * that a folder is there in which nothing can be made (`/proc`, an automount).
+ */
+export const makeFolder = (path: string): void => {
+  const missing: Array<string> = []
+  for (let at = resolve(path); !existsSync(at); at = dirname(at)) missing.push(at)
+  for (const at of missing.reverse()) {
+    try {
+      mkdirSync(at)
+    } catch (cause) {
+      if (errnoOf(cause) !== "EEXIST") throw cause
+    }
+  }
+}
+
 /** Makes the warehouse's folders. */
 export const makeFolders = (root: string): void => {
   try {
-    for (const name of ["runs", "attempts", "artifacts", "realisations"]) {
-      mkdirSync(join(root, name), { recursive: true })
-    }
+    for (const name of ["runs", "attempts", "artifacts", "realisations"]) makeFolder(join(root, name))
   } catch (cause) {
     throw fileFailure("creating", root)(cause)
   }

@@ -1,5 +1,5 @@
 /** From a file to its plan against a warehouse: what `run` and `plan` begin with. */
-import { existsSync } from "node:fs"
+import { existsSync, statSync } from "node:fs"
 import { Effect } from "effect"
 import { loadExperiment } from "../dsl/load.ts"
 import { plan as planExperiment } from "../dsl/plan.ts"
@@ -20,6 +20,7 @@ export interface Asked {
 /** The checked experiment and its plan. Reads the warehouse, where there is one, and creates nothing. */
 export const planned = Effect.fn("exp.planned")(function* ({ file, set, warehouse, provider, json }: Asked) {
   if (!existsSync(file)) return yield* usage(`there is no file ${file}`)
+  if (statSync(file).isDirectory()) return yield* usage(`${file} is a folder: name an experiment's YAML file`)
   const experiment = yield* loadExperiment(file, { set }).pipe(Effect.catchTag("InvalidExperiment", reported(json)))
   const { dtype } = experiment.compute
   if (dtype !== "f32") {

@@ -1,5 +1,5 @@
 /** The root command: what every command takes, and the two questions every command asks (where, on what). */
-import { existsSync } from "node:fs"
+import { existsSync, statSync } from "node:fs"
 import { dirname, isAbsolute, join, resolve } from "node:path"
 import { Effect, Option } from "effect"
 import { Command, Flag } from "effect/cli"
@@ -64,5 +64,9 @@ export const located = (path: string): string => {
 /** The warehouse folder: `--warehouse`, else `warehouse/store` of the project that `near` (a file's folder) belongs to. */
 export const warehouseDir = Effect.fnUntraced(function* (near: string = process.cwd()) {
   const { warehouse } = yield* root
-  return Option.isSome(warehouse) ? resolve(warehouse.value) : join(projectRoot(near), "warehouse", "store")
+  const dir = Option.isSome(warehouse) ? resolve(warehouse.value) : join(projectRoot(near), "warehouse", "store")
+  let there = dir
+  while (!existsSync(there)) there = dirname(there)
+  if (statSync(there).isDirectory()) return dir
+  return yield* usage(`${there} is a file: a warehouse is a folder; --warehouse names another`)
 })

@@ -50,7 +50,10 @@ describe("a wrong command line", () => {
     [["--device", "abacus", "run", climb], /abacus/],
     [["sql", "from cells", "--format", "xml"], /xml/],
     [["--warehouse", join(home, "none"), "sql", "select 1"], /no database yet/],
-    [["--warehouse", join(home, "none"), "rebuild"], /no warehouse/]
+    [["--warehouse", join(home, "none"), "rebuild"], /no warehouse/],
+    [["run", project], /project is a folder: name an experiment's YAML file/],
+    [["--warehouse", climb, "run", climb], /climb\.yaml is a file: a warehouse is a folder/],
+    [["--warehouse", join(climb, "deep", "er"), "ls"], /climb\.yaml is a file: a warehouse is a folder/]
   ] as const)("%j", ([argv, message]) =>
     Effect.gen(function* () {
       const said = yield* exp(...argv)
@@ -59,6 +62,15 @@ describe("a wrong command line", () => {
       assert.match(said.err, message)
       assert.notMatch(said.err, /^\s+at /m)
       assert.isFalse(existsSync(join(home, "none")))
+    })
+  )
+
+  // Node's own recursive mkdir never ends there.
+  it.live.skipIf(!existsSync("/proc/self"))("a warehouse where no folder can be made ends with its name", () =>
+    Effect.gen(function* () {
+      const said = yield* exp("--warehouse", "/proc/none/deep", "run", climb)
+      assert.strictEqual(said.code, 1)
+      assert.match(said.err, /creating \/proc\/none/)
     })
   )
 
