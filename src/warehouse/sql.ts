@@ -6,6 +6,7 @@ import { existsSync } from "node:fs"
 import { mkdtemp, readFile, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { setTimeout } from "node:timers/promises"
 import {
   type DuckDBConnection,
   type DuckDBPreparedStatement,
@@ -111,10 +112,30 @@ const prepare = (connection: DuckDBConnection, text: string): Effect.Effect<Duck
     return statement
   })
 
+/**
+ * A query that ends when whoever asked goes away (Ctrl-C). DuckDB computes on another thread: it has to be told, more
+ * than once since what it is told before it begins is forgotten, and has to have ended before its connection closes.
+ */
+const stoppable = <A>(connection: DuckDBConnection, work: () => Promise<A>): Effect.Effect<A, QueryRefused> =>
+  Effect.suspend(() => {
+    const running = work()
+    const ended = running.then(
+      () => true,
+      () => true
+    )
+    const stop = Effect.gen(function* () {
+      for (;;) {
+        connection.interrupt()
+        if (yield* Effect.promise(() => Promise.race([ended, setTimeout(50, false)]))) return
+      }
+    })
+    return attempt(() => running).pipe(Effect.onInterrupt(() => stop))
+  })
+
 const read = Effect.fnUntraced(function* (dir: string, text: string, folder?: string) {
   const connection = yield* openPublished(dir, folder)
   const statement = yield* prepare(connection, text)
-  return [yield* attempt(() => statement.runAndReadAll()), connection] as const
+  return [yield* stoppable(connection, () => statement.runAndReadAll()), connection] as const
 })
 
 const identifier = (name: string) => `"${name.replaceAll('"', '""')}"`
