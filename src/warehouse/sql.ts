@@ -187,6 +187,18 @@ export const asTable = (reader: DuckDBResultReader, width?: number): string => {
 const number = (value: number): string =>
   Number.isInteger(value) || !Number.isFinite(value) ? String(value) : String(Number(value.toPrecision(9)))
 
+/** An answer as one text; V8 has none of more than half a gigabyte. */
+export const written = (make: () => string): Effect.Effect<string, QueryRefused> =>
+  Effect.suspend(() => {
+    try {
+      return Effect.succeed(make())
+    } catch (cause) {
+      if (!/string l/.test(String(cause))) throw cause
+      const text = "the answer is too long for one text (over 500 MB): ask for less of it, or for --format parquet"
+      return Effect.fail(refused("invalid", text))
+    }
+  })
+
 /** The rows as JSON objects (docs/warehouse.md says how values are written). */
 export const rows = (dir: string, text: string): Effect.Effect<ReadonlyArray<JsonRow>, QueryRefused> =>
   Effect.scoped(Effect.map(read(dir, text), ([reader]) => jsonRows(reader))).pipe(Effect.withSpan("warehouse.rows"))
@@ -204,14 +216,14 @@ export const query = (
 ): Effect.Effect<string | Uint8Array, QueryRefused> => {
   switch (format) {
     case "table":
-      return Effect.scoped(Effect.map(read(dir, text), ([reader]) => asTable(reader, options.width)))
+      return Effect.scoped(Effect.flatMap(read(dir, text), ([reader]) => written(() => asTable(reader, options.width))))
     case "json":
-      return Effect.map(rows(dir, text), (found) =>
-        found.length === 0 ? "[]" : `[\n${found.map((row) => JSON.stringify(row)).join(",\n")}\n]`
+      return Effect.flatMap(rows(dir, text), (found) =>
+        written(() => (found.length === 0 ? "[]" : `[\n${found.map((row) => JSON.stringify(row)).join(",\n")}\n]`))
       )
     case "csv":
       return Effect.scoped(copied(dir, text, "format csv, header")).pipe(
-        Effect.map((bytes) => new TextDecoder().decode(bytes).replace(/\n$/, ""))
+        Effect.flatMap((bytes) => written(() => new TextDecoder().decode(bytes).replace(/\n$/, "")))
       )
     case "parquet":
       return Effect.scoped(copied(dir, text, "format parquet"))

@@ -1,10 +1,11 @@
 import { spawn } from "node:child_process"
 import { writeFileSync } from "node:fs"
+import { setTimeout } from "node:timers/promises"
 import { assert, describe, it, layer } from "@effect/vitest"
-import { Context, Effect, Layer } from "effect"
+import { Context, Effect, Fiber, Layer } from "effect"
 import { DuckDb } from "../../src/warehouse/DuckDb.ts"
 import { open } from "../../src/warehouse/live.ts"
-import { query, rows } from "../../src/warehouse/sql.ts"
+import { query, rows, written } from "../../src/warehouse/sql.ts"
 import * as j from "./journals.ts"
 
 class Store extends Context.Service<Store, string>()("test/Store") {
@@ -110,6 +111,27 @@ describe("exp sql", () => {
         })
       )
     }
+
+    it.effect("a query that nobody waits for any more ends", () =>
+      Effect.gen(function* () {
+        const dir = yield* Store
+        const long = "select count(*) from range(1000000000) a, range(1000000000) b where a.range * b.range % 7 = 3"
+        for (const format of ["table", "json", "csv"] as const) {
+          const asked = yield* Effect.forkChild(query(dir, long, format))
+          yield* Effect.promise(() => setTimeout(200))
+          assert.isUndefined(asked.pollUnsafe())
+          yield* Fiber.interrupt(asked)
+        }
+      })
+    )
+
+    it.effect("an answer that no string can hold is refused with another format", () =>
+      Effect.gen(function* () {
+        const half = "x".repeat(2 ** 28)
+        const error = yield* Effect.flip(written(() => [half, half, half].join(",")))
+        assert.match(error.message, /too long for one text.*--format parquet/)
+      })
+    )
 
     it.effect("json: values as promised", () =>
       Effect.gen(function* () {
