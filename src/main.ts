@@ -1,4 +1,5 @@
 /** The `exp` command: commands and layers. Each command loads what it needs when it is called, so that the rest stays quick. */
+import { fstatSync, writeSync } from "node:fs"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Console, Effect, Exit, Layer } from "effect"
@@ -32,14 +33,40 @@ export const main = (argv: ReadonlyArray<string>): Effect.Effect<Code> =>
     Effect.provide(layers)
   )
 
+/** Writing to a file until all is there: Node's own leaves out, in silence, what a nearly full disk did not take at once. */
+const whole =
+  (fd: number) =>
+  (chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void => {
+    try {
+      for (let at = 0; at < chunk.length; ) at += writeSync(fd, chunk, at)
+      done()
+    } catch (cause) {
+      done(cause instanceof Error ? cause : new Error(String(cause)))
+    }
+  }
+
 if (import.meta.main) {
-  // A reader that has gone away ends the command in order: a run records where it stands.
-  process.stdout.on("error", () => process.emit("SIGTERM", "SIGTERM"))
+  // A reader that has gone away, or a full disk behind stdout, ends the command in order: a run records where it stands.
+  let unwritten: NodeJS.ErrnoException | undefined
+  for (const stream of [process.stdout, process.stderr]) {
+    if (fstatSync(stream.fd).isFile()) stream._write = whole(stream.fd)
+    stream.on("error", (error) => {
+      if (unwritten === undefined) process.emit("SIGTERM", "SIGTERM")
+      unwritten ??= error
+    })
+  }
   NodeRuntime.runMain(main(process.argv.slice(2)), {
     disableErrorReporting: true,
     teardown: (exit) => {
       const code = Exit.isSuccess(exit) ? Number(exit.value) : report(exit.cause).code
-      process.stdout.write("", () => process.exit(code))
+      const end = () => {
+        // Who asked for less than there was is content; who lost what was asked for is told.
+        const lost = unwritten !== undefined && unwritten.code !== "EPIPE"
+        if (lost) console.error(`exp: not all could be written: ${unwritten?.message}`)
+        process.exit(lost ? Code.internal : code)
+      }
+      // An error of the last write comes after its end.
+      process.stdout.write("", () => setImmediate(end))
     }
   })
 }

@@ -46,13 +46,16 @@ export const device = Effect.gen(function* () {
   )
 })
 
-/** The nearest folder at or above `from` with a `package.json`; `from` itself where there is none. */
-export const projectRoot = (from: string): string => {
+const nearestPackage = (from: string): string | undefined => {
   for (let dir = resolve(from); ; dir = dirname(dir)) {
     if (existsSync(join(dir, "package.json"))) return dir
-    if (dirname(dir) === dir) return resolve(from)
+    if (dirname(dir) === dir) return undefined
   }
 }
+
+/** The nearest folder at or above `from`, else the working directory, with a `package.json`; that itself where there is none. */
+export const projectRoot = (from: string): string =>
+  nearestPackage(from) ?? nearestPackage(process.cwd()) ?? process.cwd()
 
 /** A path as typed: relative to the working directory, or to where `pnpm` was called (it changes to the project's root). */
 export const located = (path: string): string => {

@@ -1,6 +1,6 @@
 /** The command as a process of its own: signals, pipes, a warehouse in use. */
 import { type ChildProcess, spawn } from "node:child_process"
-import { mkdtempSync, rmSync } from "node:fs"
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { createInterface } from "node:readline"
@@ -84,6 +84,23 @@ describe("exp run", () => {
     expect(alive(Number(pid))).toBe(false)
     expect(said.err).toMatch(/Interrupted/)
   })
+
+  it("ends in order, too, when nobody reads what it tells people", async () => {
+    const { child, ended } = start("--warehouse", join(home, "unheard"), ...slow.filter((word) => word !== "--json"))
+    await new Promise((resolve) => child.stderr.once("data", resolve))
+    child.stderr.destroy()
+    expect(await ended).toBe(130)
+  })
+
+  it("of a file that is in no project keeps its warehouse where it was called", async () => {
+    const loose = mkdtempSync(join(home, "loose-"))
+    const pipeline = join(import.meta.dirname, "project", "pipelines", "climb.ts")
+    writeFileSync(join(loose, "loose.yaml"), `name: loose\npipeline: ${JSON.stringify(pipeline)}\n`)
+    const child = spawn(process.execPath, [entry, "run", "loose.yaml", "--only", "start"], { cwd: loose })
+    children.add(child)
+    expect(await new Promise((resolve) => child.once("close", resolve))).toBe(0)
+    expect(existsSync(join(loose, "warehouse", "store", "overtone.duckdb"))).toBe(true)
+  })
 })
 
 describe("exp sql", () => {
@@ -100,5 +117,22 @@ describe("exp sql", () => {
     child.stdout.destroy()
     expect(await ended).toBe(0)
     expect(said.err).toBe("")
+  })
+})
+
+describe("exp schema", () => {
+  it.skipIf(process.platform === "win32")("says when the file that it writes to takes no more", async () => {
+    const child = spawn(
+      "bash",
+      ["-c", `ulimit -f 8; ${process.execPath} ${entry} schema > ${join(home, "cut.json")}`],
+      {
+        stdio: ["ignore", "ignore", "pipe"]
+      }
+    )
+    children.add(child)
+    let err = ""
+    child.stderr.setEncoding("utf8").on("data", (text) => (err += text))
+    expect(await new Promise((resolve) => child.once("close", resolve))).toBe(1)
+    expect(err).toMatch(/exp: not all could be written: EFBIG/)
   })
 })
