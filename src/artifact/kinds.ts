@@ -7,7 +7,7 @@ import { open } from "node:fs/promises"
 import { join } from "node:path"
 import { createInterface } from "node:readline"
 import { Effect, Schema, SchemaIssue } from "effect"
-import { Completion, JudgedPair, NliPair, PromptCompletion, Situation, Triplet } from "../data/records.ts"
+import { Completion, JudgedPair, LoggedSlate, NliPair, PromptCompletion, Situation, Triplet } from "../data/records.ts"
 import { folderKind, type Kind } from "./Kind.ts"
 
 /** A generative language model as a Hugging Face folder: config, safetensors, tokenizer, chat template. */
@@ -109,5 +109,7 @@ export const JudgedPairs = Dataset("judged-pair", JudgedPair)
 export const NliPairs = Dataset("nli-pair", NliPair)
 /** Answers that a policy (ours, or somebody's file) gave. */
 export const Completions = Dataset("completion", Completion)
+/** Responses seen together under a prompt, with votes and behaviour log-probabilities. */
+export const LoggedSlates = Dataset("logged-slate", LoggedSlate)
 /** A synthetic world: its settings in `world.json`, from which all of it follows, and its tokenizer. */
 export const WorldFolder = folderKind("world")

@@ -76,3 +76,64 @@ export const PreferencePair = Schema.Struct({
   rejected: Schema.NonEmptyString
 })
 export type PreferencePair = typeof PreferencePair.Type
+
+const NonNegative = Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0))
+const Logprob = Schema.Finite.check(
+  Schema.makeFilter((value) => value <= 1e-3, {
+    message: "expected a log-probability, at most 0 (a probability of zero has none: leave such a response out)"
+  })
+)
+const PositiveInt = Schema.Int.check(Schema.isGreaterThan(0))
+
+/** A response of a logged slate. Its place in the list is the place where people saw it. */
+export const LoggedResponse = Schema.Struct({
+  text: Schema.NonEmptyString,
+  /** Up-votes or helpful-votes as counted, >= 0. */
+  votes: Schema.optionalKey(NonNegative),
+  /** How many looks it got, where that is known: votes / exposure is its share of approval, whatever its place. */
+  exposure: Schema.optionalKey(Schema.Finite.check(Schema.isGreaterThan(0))),
+  /** A judgement of the response by itself, in any unit; what is reported of a log that has no votes. */
+  relevance: Schema.optionalKey(Schema.Finite),
+  /** Natural logarithm of the probability of the whole response under the behaviour policy. */
+  logprob: Schema.optionalKey(Logprob),
+  /** Its tokens under the behaviour policy's tokenizer, the end token included. */
+  tokens: Schema.optionalKey(PositiveInt),
+  /** Log-probability of each of those tokens; `logprob` is their sum. */
+  tokenLogprobs: Schema.optionalKey(Schema.NonEmptyArray(Logprob))
+})
+export type LoggedResponse = typeof LoggedResponse.Type
+
+/**
+ * Everything that the behaviour policy may answer to a prompt, and how people vote: what the true value of any policy is
+ * enumerated from. `voters` people look at place k (from 0) with probability positionBias^k; who looks approves of a
+ * response with the probability of their group.
+ */
+export const SlateTruth = Schema.Struct({
+  voters: PositiveInt,
+  positionBias: Schema.Finite.check(Schema.isBetween({ minimum: 0, maximum: 1 })),
+  /** Share of people in each group; sums to 1. */
+  shares: Schema.NonEmptyArray(NonNegative),
+  pool: Schema.NonEmptyArray(
+    Schema.Struct({
+      text: Schema.NonEmptyString,
+      logprob: Logprob,
+      tokens: PositiveInt,
+      /** By group: probability of a vote by someone who looks. */
+      approvals: Schema.NonEmptyArray(Schema.Finite.check(Schema.isBetween({ minimum: 0, maximum: 1 })))
+    })
+  )
+})
+export type SlateTruth = typeof SlateTruth.Type
+
+/** Responses that people saw together under a prompt, with their votes and where known the behaviour policy's odds. */
+export const LoggedSlate = Schema.Struct({
+  id: Schema.NonEmptyString,
+  /** Which prompt it is about; several slates may share it. */
+  promptId: Schema.NonEmptyString,
+  prompt: Schema.NonEmptyString,
+  responses: Schema.NonEmptyArray(LoggedResponse),
+  /** Where it comes from: a data set, a domain, a file and line. */
+  source: Schema.optionalKey(Schema.NonEmptyString),
+  truth: Schema.optionalKey(SlateTruth)
+})
+export type LoggedSlate = typeof LoggedSlate.Type
