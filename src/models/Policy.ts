@@ -8,7 +8,15 @@ import { Device } from "../device/Device.ts"
 import type { DeviceError } from "../device/DeviceError.ts"
 import type { TokenObjective } from "../objectives/Objective.ts"
 import { type BatchValues, packInputs } from "./batchInputs.ts"
-import { packSequences, planMicroBatches, type Sequence, scalar, sequenceLength } from "./batching.ts"
+import {
+  byRow,
+  packSequences,
+  planGroups,
+  planMicroBatches,
+  type Sequence,
+  scalar,
+  sequenceLength
+} from "./batching.ts"
 import { type Chat, fromTokenizer, type Prompt } from "./chat.ts"
 import { type DecoderConfig, decoderConfig, decoderConfigJson, readConfigText, readOptional } from "./config.ts"
 import { decoderParameters } from "./decoder.ts"
@@ -246,6 +254,7 @@ const make = Effect.fnUntraced(function* (
     }),
     trainer: Effect.fn("Policy.trainer")(function* (objective, optimizer, training = {}) {
       const { microBatchTokens, rematerialise = false, temperature = 1 } = training
+      const { groupSize = 1 } = objective
       const places = microBatchTokens ?? placesPerMicroBatch(config, rematerialise)
       const trainer = yield* makeTrainer({
         name: `policy.${objective.name}`,
@@ -258,7 +267,7 @@ const make = Effect.fnUntraced(function* (
       const update = Effect.fn("PolicyTrainer.update")(function* (batch: PolicyBatch) {
         const { inputs = {}, sequences } = batch
         for (const sequence of sequences) yield* fits(sequence)
-        const { padding, parts } = planMicroBatches(sequences.map(sequenceLength), places)
+        const { padding, parts } = yield* encoding(() => planGroups(sequences.map(sequenceLength), groupSize, places))
         const tokens = sequences.reduce((n, { completion }) => n + completion.length, 0)
         if (tokens === 0) {
           return yield* fail(
@@ -273,7 +282,7 @@ const make = Effect.fnUntraced(function* (
             const packed = packSequences(own, tokenizer.special.pad)
             const mask = new Float32Array(packed.tokens).fill(1)
             return {
-              ids: packed.ids,
+              ids: byRow(packed.ids, groupSize),
               at: packed.at,
               targets: packed.targets,
               rows: packed.rows,

@@ -1,7 +1,7 @@
 /** The named values that come with a batch, as the tensors of one micro-batch. */
 import { f32, type HostTensor, i32 } from "../device/HostTensor.ts"
 import type { BatchInput, Objective } from "../objectives/Objective.ts"
-import type { Sequence } from "./batching.ts"
+import { byRow, type Sequence } from "./batching.ts"
 
 /** Values for an objective's inputs: a number per row, numbers per completion token of each row, or one for the batch. */
 export type BatchValues = ReadonlyArray<number> | ReadonlyArray<ArrayLike<number>> | number
@@ -47,7 +47,9 @@ export const packInputs = <Outputs>(
       }
       return Array.from(value)
     })
-    feeds[`batch:${name}`] = tensor(dtype, [flat.length], flat)
+    const { groupSize = 1 } = objective
+    const whole = tensor(dtype, [flat.length], flat)
+    feeds[`batch:${name}`] = per === "row" ? byRow(whole, groupSize) : whole
   }
   return feeds
 }

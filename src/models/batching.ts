@@ -44,6 +44,28 @@ export const planMicroBatches = (lengths: ReadonlyArray<number>, maxTokens: numb
   return { parts, padding: places === 0 ? 0 : 1 - tokens / places }
 }
 
+/**
+ * The same for rows that belong together: `size` rows after one another are a group, and a micro-batch holds whole groups
+ * (places = its rows x longest row). Within a micro-batch the first rows of all its groups come first, then the second ones,
+ * and so on. Groups without any length are left out, as are no rows of the others.
+ */
+export const planGroups = (lengths: ReadonlyArray<number>, size: number, maxTokens: number): Plan => {
+  if (size === 1) return planMicroBatches(lengths, maxTokens)
+  if (lengths.length % size !== 0) {
+    throw new RangeError(`rows [${lengths.length}] are no whole groups of [${size}]`)
+  }
+  const of = (group: number) => lengths.slice(group * size, (group + 1) * size)
+  const longest = Array.from({ length: lengths.length / size }, (_, group) => Math.max(...of(group)))
+  const { parts } = planMicroBatches(longest, Math.floor(maxTokens / size))
+  const slots = Array.from({ length: size }, (_, slot) => slot)
+  const tokens = lengths.reduce((sum, length) => sum + length, 0)
+  const places = parts.reduce((sum, part) => sum + part.length * size * longest[part[0]!]!, 0)
+  return {
+    parts: parts.map((groups) => slots.flatMap((slot) => groups.map((group) => group * size + slot))),
+    padding: places === 0 ? 0 : 1 - tokens / places
+  }
+}
+
 /** The tensors of a micro-batch of sequences. A completion token is predicted from the state of the token before it. */
 export interface PackedSequences {
   /** i32 [rows, time]: prompt and answer without its last token, padded on the right. */
@@ -61,7 +83,7 @@ export interface PackedSequences {
 export const sequenceLength = ({ completion, prompt }: Sequence): number =>
   completion.length === 0 ? 0 : prompt.length + completion.length - 1
 
-/** Packs some sequences. Throws a RangeError for a sequence without a prompt: its first token has no predecessor. */
+/** Packs some sequences; a row without completion is all padding. Throws a RangeError for a sequence without a prompt: its first token has no predecessor. */
 export const packSequences = (sequences: ReadonlyArray<Sequence>, pad: number): PackedSequences => {
   const time = Math.max(...sequences.map(sequenceLength))
   const tokens = sequences.reduce((n, { completion }) => n + completion.length, 0)
@@ -71,6 +93,7 @@ export const packSequences = (sequences: ReadonlyArray<Sequence>, pad: number): 
   const rows = new Int32Array(tokens)
   let next = 0
   sequences.forEach(({ completion, prompt }, row) => {
+    if (completion.length === 0) return
     if (prompt.length === 0) throw new RangeError("a sequence needs a prompt of at least one token")
     ids.set(prompt, row * time)
     for (let i = 0; i < completion.length; i++) {
@@ -87,6 +110,12 @@ export const packSequences = (sequences: ReadonlyArray<Sequence>, pad: number): 
     rows: i32([tokens], rows),
     tokens
   }
+}
+
+/** A tensor [rows, ...] of a micro-batch of whole groups as [size, groups, ...]. */
+export const byRow = (tensor: HostTensor, size: number): HostTensor => {
+  const [rows = 0, ...rest] = tensor.shape
+  return { ...tensor, shape: [size, rows / size, ...rest] }
 }
 
 /** A tokenised text (or pair): ids and segments of equal length. */

@@ -4,14 +4,14 @@
  * holds a whole [tokens, vocabulary].
  */
 
-import type { TokenObjective } from "../objectives/Objective.ts"
+import type { BatchInput, TokenObjective } from "../objectives/Objective.ts"
 import { linearLogprobs } from "../tensor/composites/linearLogprobs.ts"
 import { rematerialise } from "../tensor/composites/rematerialise.ts"
-import { namedDim } from "../tensor/Dim.ts"
+import { multiplyDims, namedDim } from "../tensor/Dim.ts"
 import { gather } from "../tensor/ops/indexing.ts"
-import { asRows } from "../tensor/ops/shape.ts"
+import { asRows, reshape } from "../tensor/ops/shape.ts"
 import { type Program, program } from "../tensor/Program.ts"
-import { input } from "../tensor/Tensor.ts"
+import { input, type Tensor } from "../tensor/Tensor.ts"
 import type { DecoderConfig } from "./config.ts"
 import { decoderParameters, type HiddenOptions, headWeight, hidden } from "./decoder.ts"
 import { type ParameterInputs, parameterInputs } from "./parameters.ts"
@@ -36,8 +36,13 @@ export const placesPerMicroBatch = (config: DecoderConfig, rematerialised = fals
  * Scores of the tokens `targets` i32 [tokens], each predicted from state `at` i32 [tokens] of ids i32 [rows, time] (flat),
  * at the scalar `temperature`: log-probabilities and entropies [tokens].
  */
-const tokenScores = (config: DecoderConfig, parameters: ParameterInputs, options: HiddenOptions = {}) => {
-  const states = hidden(config, parameters, input("ids", "i32", ["rows", "time"]), options)
+const tokenScores = (
+  config: DecoderConfig,
+  parameters: ParameterInputs,
+  ids: Tensor = input("ids", "i32", ["rows", "time"]),
+  options: HiddenOptions = {}
+) => {
+  const states = hidden(config, parameters, ids, options)
   const predicting = gather(asRows(states), input("at", "i32", ["tokens"]))
   return linearLogprobs(predicting, headWeight(config, parameters), input("targets", "i32", ["tokens"]), {
     chunk: headChunk(config),
@@ -59,18 +64,25 @@ export const policyLoss = (
   recompute: boolean
 ): TrainerGraph => {
   const options: HiddenOptions = recompute ? { wrap: (layer, x) => rematerialise([x], (y) => [layer(y!)])[0]! } : {}
-  const { entropy, logprob } = tokenScores(config, parameters, options)
-  const shapes = { token: ["tokens"], row: ["rows"], batch: [] }
-  const inputs = Object.entries(objective.inputs).map(
-    ([name, { dtype, per }]) => [name, input(`batch:${name}`, dtype, shapes[per])] as const
-  )
+  const { groupSize = 1 } = objective
+  // Fed as [groupSize, groups, ...], so that both dimensions can be read off: see `byRow` in batching.ts.
+  const groupCount = namedDim("groups")
+  const rowCount = multiplyDims(groupCount, groupSize)
+  const ids = reshape(input("ids", "i32", [groupSize, groupCount, "time"]), [rowCount, "time"])
+  const { entropy, logprob } = tokenScores(config, parameters, ids, options)
+  const given = ([name, { dtype, per }]: readonly [string, BatchInput]) => {
+    if (per === "row") return reshape(input(`batch:${name}`, dtype, [groupSize, groupCount]), [rowCount])
+    return input(`batch:${name}`, dtype, per === "token" ? ["tokens"] : [])
+  }
+  const inputs = Object.entries(objective.inputs).map((entry) => [entry[0], given(entry)] as const)
   const loss = objective.build(
     {
       logprobs: logprob,
       entropies: entropy,
       mask: input("mask", "f32", ["tokens"]),
       rows: input("rows", "i32", ["tokens"]),
-      rowCount: namedDim("rows"),
+      rowCount,
+      groupCount,
       totalTokens: input("totalTokens", "f32", []),
       totalRows: input("totalRows", "f32", [])
     },

@@ -9,8 +9,10 @@
  * To add a loss: one file here that exports a function from its settings to a `TokenObjective` (policies),
  * `EmbeddingObjective` (encoders) or `LogitObjective` (classifiers). Nothing needs to be registered.
  */
-import type { Dim } from "../tensor/Dim.ts"
-import { gather } from "../tensor/ops/indexing.ts"
+import { type Dim, multiplyDims } from "../tensor/Dim.ts"
+import { mul } from "../tensor/ops/elementwise.ts"
+import { gather, segmentSum } from "../tensor/ops/indexing.ts"
+import { slice } from "../tensor/ops/shape.ts"
 import type { Tensor } from "../tensor/Tensor.ts"
 
 /** A tensor that the caller gives with the batch: a value per completion token, per row, or one for the batch. */
@@ -28,6 +30,11 @@ export interface Loss {
 export interface Objective<Outputs> {
   readonly name: string
   readonly inputs: Readonly<Record<string, BatchInput>>
+  /**
+   * Rows that belong together: 2 for pairs, K for slates; default 1. The batch gives the rows of a group one after the
+   * other; a micro-batch holds whole groups. A row may be empty, so groups of different size are filled up.
+   */
+  readonly groupSize?: number
   readonly build: (outputs: Outputs, inputs: Readonly<Record<string, Tensor>>) => Loss
 }
 
@@ -45,9 +52,11 @@ export interface TokenOutputs {
   /** i32 [tokens], in 0..rowCount-1. */
   readonly rows: Tensor
   readonly rowCount: Dim
+  /** Groups of the micro-batch; rowCount = groupSize * groupCount, and row k of group g is row `k * groupCount + g`. */
+  readonly groupCount: Dim
   /** Completion tokens of the whole batch. f32 scalar. */
   readonly totalTokens: Tensor
-  /** Rows of the whole batch. f32 scalar. */
+  /** Rows of the whole batch (with empty ones, where the objective has groups). f32 scalar. */
   readonly totalRows: Tensor
 }
 
@@ -80,3 +89,11 @@ export const inputOf = (objective: string, inputs: Readonly<Record<string, Tenso
 
 /** A value per row [rows] as a value per token [tokens]. */
 export const perToken = (rowValues: Tensor, { rows }: TokenOutputs): Tensor => gather(rowValues, rows)
+
+/** Sums of token values over each row: [tokens] to [rows]; 0 for an empty row. */
+export const perRow = (tokenValues: Tensor, { mask, rowCount, rows }: TokenOutputs): Tensor =>
+  segmentSum(mul(tokenValues, mask), rows, rowCount)
+
+/** Of a value per row [rows], that of row `k` of every group: [groups]. */
+export const ofGroup = (rowValues: Tensor, k: number, { groupCount }: TokenOutputs): Tensor =>
+  slice(rowValues, 0, multiplyDims(groupCount, k), multiplyDims(groupCount, k + 1))

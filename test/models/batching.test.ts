@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as fc from "fast-check"
 import { packInputs } from "../../src/models/batchInputs.ts"
-import { packSequences, packTexts, planMicroBatches, sequenceLength } from "../../src/models/batching.ts"
+import { packSequences, packTexts, planGroups, planMicroBatches, sequenceLength } from "../../src/models/batching.ts"
 import { samplingDifference } from "../../src/models/samplingDifference.ts"
 
 describe("micro-batches", () => {
@@ -35,6 +35,19 @@ describe("micro-batches", () => {
       [4, 2]
     ])
     assert.strictEqual(padding, 4 / 16)
+  })
+
+  it("hold whole groups, by hand: pairs (3, 5), (0, 0), (2, 0), (1, 4) in 20 places, first rows first", () => {
+    const lengths = [3, 5, 0, 0, 2, 0, 1, 4]
+    // Longest of each: 5, 0, 2, 4; in 20 places of pairs two groups of 5; (0, 0) has nothing to learn.
+    const { padding, parts } = planGroups(lengths, 2, 20)
+    assert.deepStrictEqual(parts, [
+      [0, 6, 1, 7],
+      [4, 5]
+    ])
+    assert.closeTo(padding, 1 - 15 / (4 * 5 + 2 * 2), 1e-12)
+    assert.deepStrictEqual(planGroups(lengths, 1, 20), planMicroBatches(lengths, 20))
+    assert.throws(() => planGroups([1, 2, 3], 2, 20), /rows \[3\] are no whole groups of \[2\]/)
   })
 
   it("pack sequences: each completion token is predicted from the state before it", () => {
@@ -88,7 +101,7 @@ describe("micro-batches", () => {
       Object.entries(feeds).map(([name, { data, dtype, shape }]) => [name, dtype, shape, [...data]]),
       [
         ["batch:t", "f32", [3], [2, 0.5, 0.25]],
-        ["batch:r", "i32", [2], [9, 7]],
+        ["batch:r", "i32", [1, 2], [9, 7]],
         ["batch:b", "f32", [], [3]]
       ]
     )

@@ -63,6 +63,7 @@ describe("decoder", () => {
                 mask: input("mask", "f32", ["tokens"]),
                 rows: input("rows", "i32", ["tokens"]),
                 rowCount: 2,
+                groupCount: 2,
                 totalTokens: input("totalTokens", "f32", []),
                 totalRows: input("totalRows", "f32", [])
               },

@@ -8,51 +8,64 @@ export interface Rows {
   /** [rows][tokens], 0 where the mask is. */
   readonly logprobs: ReadonlyArray<ReadonlyArray<number>>
   readonly mask: ReadonlyArray<ReadonlyArray<number>>
-  /** Per token [rows][tokens] or per row [rows]. */
-  readonly inputs?: Readonly<Record<string, ReadonlyArray<ReadonlyArray<number>> | ReadonlyArray<number>>>
+  /** Per token [rows][tokens], per row [rows], or one for the batch. */
+  readonly inputs?: Readonly<Record<string, ReadonlyArray<ReadonlyArray<number>> | ReadonlyArray<number> | number>>
   /** Totals of the batch that these rows are a part of. */
   readonly totalTokens?: number
   readonly totalRows?: number
 }
 
-/** Loss, logs and the loss's derivative by every log-probability, in the reference interpreter. */
-export const evaluateTokens = (objective: TokenObjective, rows: Rows) => {
-  const flat = rows.logprobs.flatMap((row, i) => row.map((logprob, j) => ({ logprob, i, j, mask: rows.mask[i]![j]! })))
+/**
+ * Loss, logs and the loss's derivative by every log-probability, in the reference interpreter. The rows of a group come one
+ * after the other, as in a batch; the derivatives come back in the order of the rows.
+ */
+export const evaluateTokens = (objective: TokenObjective, batch: Rows) => {
+  const rowCount = batch.logprobs.length
+  const size = objective.groupSize ?? 1
+  const groupCount = rowCount / size
+  const order = Array.from({ length: rowCount }, (_, i) => (i % groupCount) * size + Math.floor(i / groupCount))
+  const flat = order.flatMap((row, i) =>
+    batch.logprobs[row]!.map((logprob, j) => ({ logprob, i, row, j, mask: batch.mask[row]![j]! }))
+  )
   const outputs: TokenOutputs = {
     logprobs: input("logprobs", "f32", ["tokens"]),
     entropies: input("entropies", "f32", ["tokens"]),
     mask: input("mask", "f32", ["tokens"]),
     rows: input("rows", "i32", ["tokens"]),
-    rowCount: rows.logprobs.length,
+    rowCount,
+    groupCount,
     totalTokens: input("totalTokens", "f32", []),
     totalRows: input("totalRows", "f32", [])
   }
   const inputs = Object.fromEntries(
     Object.entries(objective.inputs).map(([name, { dtype, per }]) => [
       name,
-      input(name, dtype, per === "token" ? ["tokens"] : per === "row" ? [rows.logprobs.length] : [])
+      input(name, dtype, per === "token" ? ["tokens"] : per === "row" ? [rowCount] : [])
     ])
   )
   const { logs, loss } = objective.build(outputs, inputs)
   const [by] = gradient(loss, [outputs.logprobs])
   const feed = (data: ReadonlyArray<number>, shape: ReadonlyArray<number> = [data.length]) => ({ shape, data })
   const tokens = flat.reduce((n, { mask }) => n + mask, 0)
+  const given = Object.keys(objective.inputs).map((name) => {
+    const values = batch.inputs![name]!
+    if (typeof values === "number") return [name, feed([values], [])] as const
+    const ordered = order.map((row) => values[row]!)
+    return [name, feed(ordered.flat() as ReadonlyArray<number>)] as const
+  })
   const result = interpret(program("objective", { outputs: { loss, by: by!, ...logs } }), {
     logprobs: feed(flat.map(({ logprob }) => logprob)),
     entropies: feed(flat.map(() => 0.5)),
     mask: feed(flat.map(({ mask }) => mask)),
     rows: feed(flat.map(({ i }) => i)),
-    totalTokens: feed([rows.totalTokens ?? tokens], []),
-    totalRows: feed([rows.totalRows ?? rows.logprobs.length], []),
-    ...Object.fromEntries(
-      Object.keys(objective.inputs).map((name) => {
-        const values = rows.inputs![name]!
-        return [name, feed(values.flat() as ReadonlyArray<number>)]
-      })
-    )
+    totalTokens: feed([batch.totalTokens ?? tokens], []),
+    totalRows: feed([batch.totalRows ?? rowCount], []),
+    ...Object.fromEntries(given)
   }).outputs
   const log = (name: string) => result[name]!.data[0]!
-  return { loss: log("loss"), by: Array.from(result["by"]!.data), log }
+  const derivatives = flat.map(({ row, j }, token) => ({ row, j, by: result["by"]!.data[token]! }))
+  const sorted = derivatives.toSorted((a, b) => a.row - b.row || a.j - b.j)
+  return { loss: log("loss"), by: sorted.map(({ by }) => by), log }
 }
 
 export const namesOf = <Outputs>(objective: Objective<Outputs>): ReadonlyArray<string> => Object.keys(objective.inputs)
