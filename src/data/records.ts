@@ -9,7 +9,9 @@ export const PerspectiveText = Schema.Struct({
   explanation: Schema.NonEmptyString,
   text: Schema.NonEmptyString,
   /** What it means, where that is known (the world): perspectives with equal meanings say the same. */
-  meaning: Schema.optionalKey(Schema.String)
+  meaning: Schema.optionalKey(Schema.String),
+  /** Up-votes that it got, >= 0, where people voted: its weight among the references of POPE's metrics. */
+  votes: Schema.optionalKey(Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0)))
 })
 export type PerspectiveText = typeof PerspectiveText.Type
 
