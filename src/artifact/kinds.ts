@@ -7,7 +7,16 @@ import { open } from "node:fs/promises"
 import { join } from "node:path"
 import { createInterface } from "node:readline"
 import { Effect, Schema, SchemaIssue } from "effect"
-import { Completion, JudgedPair, LoggedSlate, NliPair, PromptCompletion, Situation, Triplet } from "../data/records.ts"
+import {
+  Completion,
+  JudgedPair,
+  LoggedSlate,
+  NliPair,
+  OptionQuestion,
+  PromptCompletion,
+  Situation,
+  Triplet
+} from "../data/records.ts"
 import { folderKind, type Kind } from "./Kind.ts"
 
 /** A generative language model as a Hugging Face folder: config, safetensors, tokenizer, chat template. */
@@ -113,3 +122,5 @@ export const Completions = Dataset("completion", Completion)
 export const LoggedSlates = Dataset("logged-slate", LoggedSlate)
 /** A synthetic world: its settings in `world.json`, from which all of it follows, and its tokenizer. */
 export const WorldFolder = folderKind("world")
+/** Questions with options, and how groups of people choose among them. */
+export const OptionQuestions = Dataset("option-question", OptionQuestion)

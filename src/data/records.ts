@@ -70,6 +70,20 @@ export const Completion = Schema.Struct({
 })
 export type Completion = typeof Completion.Type
 
+/** How a group of people chooses among options: what distributional alignment is measured against. */
+export const OptionQuestion = Schema.Struct({
+  id: Schema.NonEmptyString,
+  question: Schema.NonEmptyString,
+  options: Schema.Array(Schema.NonEmptyString).check(Schema.isMinLength(2)),
+  /** Who is asked. */
+  attribute: Schema.NonEmptyString,
+  /** Shares of the options; they sum to 1. */
+  goldDistribution: Schema.Array(Schema.Finite.check(Schema.isBetween({ minimum: 0, maximum: 1 }))).check(
+    Schema.isMinLength(2)
+  )
+})
+export type OptionQuestion = typeof OptionQuestion.Type
+
 /** Two answers to a prompt, one preferred. */
 export const PreferencePair = Schema.Struct({
   id: Schema.NonEmptyString,
@@ -115,11 +129,15 @@ export const SlateTruth = Schema.Struct({
   positionBias: Schema.Finite.check(Schema.isBetween({ minimum: 0, maximum: 1 })),
   /** Share of people in each group; sums to 1. */
   shares: Schema.NonEmptyArray(NonNegative),
+  /** Whether a slate may hold a response twice (independent draws). */
+  replacement: Schema.Boolean,
   pool: Schema.NonEmptyArray(
     Schema.Struct({
       text: Schema.NonEmptyString,
       logprob: Logprob,
       tokens: PositiveInt,
+      /** Log-probability under another policy whose value is asked for. */
+      target: Schema.optionalKey(Logprob),
       /** By group: probability of a vote by someone who looks. */
       approvals: Schema.NonEmptyArray(Schema.Finite.check(Schema.isBetween({ minimum: 0, maximum: 1 })))
     })

@@ -1,18 +1,21 @@
 /**
  * The synthetic Overton world as data sets: situations with their windows, demonstrations to pretrain and to warm-start
- * on, NLI pairs, and the world itself for exact checking. A function of its settings alone; cells of all seeds share it.
+ * on, NLI pairs, answers before and after redundancy filtering, option distributions, and the world itself for exact checking. A function of its settings alone; cells of all seeds share it.
  */
 
 import { mkdir, readFile, writeFile } from "node:fs/promises"
 import { join } from "node:path"
 import { Effect, Schema } from "effect"
-import { Demonstrations, NliPairs, Situations, WorldFolder } from "../artifact/kinds.ts"
+import { Demonstrations, NliPairs, OptionQuestions, Situations, WorldFolder } from "../artifact/kinds.ts"
 import * as Param from "../dsl/param.ts"
 import * as Stage from "../dsl/Stage.ts"
 import { wordLevelFiles } from "../models/wordLevel.ts"
 import { demonstrationRow } from "../world/demonstrations.ts"
+import type { Saying } from "../world/language.ts"
 import { nliPair } from "../world/nli.ts"
-import { situationRecord } from "../world/records.ts"
+import { optionQuestion } from "../world/options.ts"
+import { sayingsRecord, situationRecord } from "../world/records.ts"
+import { filteredAnswer, redundantAnswer } from "../world/redundant.ts"
 import { WorldSettings, worldFields } from "../world/settings.ts"
 import { worldTokenizer } from "../world/vocabulary.ts"
 import { makeWorld, type World } from "../world/world.ts"
@@ -21,7 +24,8 @@ export const WorldParams = {
   ...worldFields,
   pretrainingDraws: Param.int(2, "demonstrations per training situation in the pretraining text", { min: 1 }),
   demonstrationDraws: Param.int(1, "demonstrations per training situation for the warm start", { min: 1 }),
-  nliPairs: Param.int(6000, "labelled sentence pairs for the NLI classifier", { min: 3 })
+  nliPairs: Param.int(6000, "labelled sentence pairs for the NLI classifier", { min: 3 }),
+  optionQuestions: Param.int(400, "questions with options and a latent group's distribution over them", { min: 0 })
 }
 
 export class WorldImpossible extends Schema.TaggedError<WorldImpossible>()("WorldImpossible", {
@@ -63,10 +67,13 @@ export const world = Stage.make("world", {
     test: Situations,
     pretraining: Demonstrations,
     demonstrations: Demonstrations,
-    nliPairs: NliPairs
+    nliPairs: NliPairs,
+    redundant: Situations,
+    filtered: Situations,
+    options: OptionQuestions
   },
   run: Effect.fn("stage.world")(function* ({ outputs, params }) {
-    const { demonstrationDraws, nliPairs, pretrainingDraws, ...settings } = params
+    const { demonstrationDraws, nliPairs, optionQuestions, pretrainingDraws, ...settings } = params
     const made = yield* worldOf(settings)
     const { seed } = settings
     yield* Effect.promise(async () => {
@@ -92,5 +99,11 @@ export const world = Stage.make("world", {
         return { hypothesis, label, premise }
       })
     )
+    const before = made.splits.train.map((situation) => redundantAnswer(made, seed, situation))
+    const answers = (sayings: (k: number) => ReadonlyArray<Saying>) =>
+      made.splits.train.map((situation, k) => sayingsRecord(situation, sayings(k)))
+    yield* outputs.redundant.write(answers((k) => before[k]!))
+    yield* outputs.filtered.write(answers((k) => filteredAnswer(made, seed, made.splits.train[k]!, before[k])))
+    yield* outputs.options.write(Array.from({ length: optionQuestions }, (_, k) => optionQuestion(made, seed, k)))
   })
 })

@@ -3,19 +3,10 @@
  * situation, its options are names (single tokens, so a policy's own distribution is that of the token after "In the
  * perspective of"), the gold distribution is the softmax of the group's tastes.
  */
+import type { OptionQuestion } from "../data/records.ts"
 import { draws } from "./draws.ts"
 import { makeGroups } from "./groups.ts"
 import type { World } from "./world.ts"
-
-export interface OptionQuestion {
-  readonly id: string
-  readonly question: string
-  readonly options: ReadonlyArray<string>
-  /** The group that is asked. */
-  readonly attribute: string
-  /** Sums to 1 over the options. */
-  readonly goldDistribution: ReadonlyArray<number>
-}
 
 /** Question `index` of an endless supply: test situations in turn, then the next group, `count` options of the window. */
 export const optionQuestion = (world: World, seed: number, index: number, count = 4): OptionQuestion => {

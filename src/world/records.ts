@@ -25,13 +25,16 @@ export const references = (world: World, situation: WorldSituation, family: Fami
   return situation.window.map((item) => say(world, family, item, random))
 }
 
+/** A situation with these perspectives on it. Throws a RangeError where there is none. */
+export const sayingsRecord = ({ id, prompt }: WorldSituation, sayings: ReadonlyArray<Saying>): Situation => {
+  const [first, ...rest] = sayings.map(sayingRecord)
+  if (first === undefined) throw new RangeError(`situation ${id} has an empty window`)
+  return { id, prompt, perspectives: [first, ...rest] }
+}
+
 /** The record of a situation. */
 export const situationRecord = (
   world: World,
   situation: WorldSituation,
   family: Family = situation.split === "train" ? "triplets" : "evaluation"
-): Situation => {
-  const [first, ...rest] = references(world, situation, family).map(sayingRecord)
-  if (first === undefined) throw new RangeError(`situation ${situation.id} has an empty window`)
-  return { id: situation.id, prompt: situation.prompt, perspectives: [first, ...rest] }
-}
+): Situation => sayingsRecord(situation, references(world, situation, family))

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { Demonstrations, NliPairs, Situations } from "../../src/artifact/kinds.ts"
+import { Demonstrations, NliPairs, OptionQuestions, Situations } from "../../src/artifact/kinds.ts"
 import { basePolicy } from "../../src/stages/basePolicy.ts"
 import { readWorld, world } from "../../src/stages/world.ts"
 import { fillers } from "../../src/world/lexicon.ts"
@@ -32,6 +32,41 @@ describe("world", () => {
         )
       }
       assert.lengthOf(yield* rowsOf(NliPairs, out.nliPairs), tinySettings.nliPairs)
+    })
+  )
+
+  it.live("writes answers before and after redundancy filtering: repetitions go, by a judge that errs", () =>
+    Effect.gen(function* () {
+      const out = yield* made({ judgeError: 0 })
+      const [before, after] = [yield* rowsOf(Situations, out.redundant), yield* rowsOf(Situations, out.filtered)]
+      const windows = yield* rowsOf(Situations, out.train)
+      const meanings = ({ perspectives }: (typeof before)[number]) => perspectives.map(({ meaning }) => meaning)
+      windows.forEach((window, k) => {
+        const distinct = [...new Set(meanings(before[k]!))].toSorted()
+        assert.deepStrictEqual(distinct, meanings(window).toSorted())
+        assert.deepStrictEqual(meanings(after[k]!).toSorted(), distinct)
+      })
+      assert.isAbove(before.flatMap(meanings).length, 1.3 * after.flatMap(meanings).length)
+      const erring = yield* made({ judgeError: 0.2 })
+      const kept = (yield* rowsOf(Situations, erring.filtered)).map(meanings)
+      assert.isTrue(kept.some((row) => new Set(row).size < row.length))
+    })
+  )
+
+  it.live("writes how latent groups choose among options", () =>
+    Effect.gen(function* () {
+      const out = yield* made({ optionQuestions: 30 })
+      const questions = yield* rowsOf(OptionQuestions, out.options)
+      assert.lengthOf(questions, 30)
+      for (const { goldDistribution, options } of questions) {
+        assert.strictEqual(goldDistribution.length, options.length)
+        assert.closeTo(
+          goldDistribution.reduce((a, b) => a + b, 0),
+          1,
+          1e-12
+        )
+      }
+      assert.isAbove(new Set(questions.map(({ attribute }) => attribute)).size, 1)
     })
   )
 
