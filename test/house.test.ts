@@ -11,6 +11,7 @@ const may: Readonly<Record<string, ReadonlyArray<string>>> = {
   objectives: ["tensor"],
   rewards: [],
   metrics: ["rewards"],
+  ope: ["metrics"],
   data: [],
   artifact: ["data"],
   device: ["tensor"],
@@ -23,6 +24,7 @@ const may: Readonly<Record<string, ReadonlyArray<string>>> = {
     "objectives",
     "rewards",
     "metrics",
+    "ope",
     "models",
     "data",
     "world",
@@ -80,7 +82,7 @@ describe("dependencies", () => {
 })
 
 describe("pure areas", () => {
-  const pure = ["tensor", "objectives", "metrics", "rewards"]
+  const pure = ["tensor", "objectives", "metrics", "ope", "rewards"]
 
   it.each(pure)("%s does no I/O and holds no state of the machine", (area) => {
     const wrong = imports.filter((i) => areaOf(i.from) === area && i.outside && i.to !== "effect")
