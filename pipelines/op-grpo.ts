@@ -2,17 +2,29 @@
  * OP-GRPO (arXiv 2602.20759): a similarity estimator is fine-tuned on triplets, a policy is warm-started on
  * demonstrations, then trained by GRPO on a reward of coverage and uniqueness that the estimator measures.
  */
+
 import * as Pipeline from "overtone/dsl/Pipeline"
+import * as Param from "overtone/dsl/param"
 import { grpo } from "overtone/stages/grpo"
+import { shuffle } from "overtone/stages/shuffle"
 import { evaluated, groundParams, layGround } from "./ground.ts"
 import { groundRefusals, tooLong, untaught } from "./refusals.ts"
 
 export default Pipeline.make(
   "op-grpo",
-  { ...groundParams, grpo: grpo.params },
+  {
+    ...groundParams,
+    references: Param.literal(
+      ["own", "shuffled"],
+      "own",
+      "what the reward compares with: the prompt's references; or, as a control, those of another prompt"
+    ),
+    grpo: grpo.params
+  },
   (p) => {
     const ground = layGround(p)
-    const { policy } = grpo({ policy: ground.warmStart, prompts: ground.train, estimator: ground.estimator }, p.grpo)
+    const prompts = p.references === "own" ? ground.train : shuffle({ situations: ground.train }, {}).situations
+    const { policy } = grpo({ policy: ground.warmStart, prompts, estimator: ground.estimator }, p.grpo)
     return evaluated(policy, ground, p.evaluate)
   },
   {

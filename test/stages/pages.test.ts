@@ -15,6 +15,7 @@ import { nli } from "../../src/stages/nli.ts"
 import { published, stratum } from "../../src/stages/published.ts"
 import { score } from "../../src/stages/score.ts"
 import { sft } from "../../src/stages/sft.ts"
+import { shuffle } from "../../src/stages/shuffle.ts"
 import { triplets } from "../../src/stages/triplets.ts"
 import { world } from "../../src/stages/world.ts"
 import { root } from "../support/imports.ts"
@@ -31,6 +32,7 @@ const pages: Readonly<Record<string, ReadonlyArray<AnyStage>>> = {
   published: [stratum, published],
   score: [score],
   sft: [sft],
+  shuffle: [shuffle],
   triplets: [triplets],
   world: [world]
 }
