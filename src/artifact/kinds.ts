@@ -13,9 +13,12 @@ import {
   LoggedSlate,
   NliPair,
   OptionQuestion,
+  PreferencePair,
   PromptCompletion,
+  RankedList,
   Situation,
-  Triplet
+  Triplet,
+  UnpairedPreference
 } from "../data/records.ts"
 import { folderKind, type Kind } from "./Kind.ts"
 
@@ -124,3 +127,9 @@ export const LoggedSlates = Dataset("logged-slate", LoggedSlate)
 export const WorldFolder = folderKind("world")
 /** Questions with options, and how groups of people choose among them. */
 export const OptionQuestions = Dataset("option-question", OptionQuestion)
+/** Two answers to a prompt, the chosen one and the rejected one. */
+export const Preferences = Dataset("preference", PreferencePair)
+/** Answers that are desirable or not, by themselves. */
+export const UnpairedPreferences = Dataset("unpaired-preference", UnpairedPreference)
+/** Answers to a prompt in their order, the best first. */
+export const RankedLists = Dataset("ranked-list", RankedList)

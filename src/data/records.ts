@@ -26,10 +26,21 @@ export const Situation = Schema.Struct({
 })
 export type Situation = typeof Situation.Type
 
+/** A turn of a conversation. */
+export const Message = Schema.Struct({
+  role: Schema.Literals(["system", "user", "assistant"]),
+  content: Schema.String
+})
+export type Message = typeof Message.Type
+
+/** What a policy is asked: one user message as text, or a conversation. */
+export const PromptText = Schema.Union([Schema.NonEmptyString, Schema.NonEmptyArray(Message)])
+export type PromptText = typeof PromptText.Type
+
 /** A prompt and an answer to learn from. */
 export const PromptCompletion = Schema.Struct({
   id: Schema.NonEmptyString,
-  prompt: Schema.NonEmptyString,
+  prompt: PromptText,
   completion: Schema.NonEmptyString
 })
 export type PromptCompletion = typeof PromptCompletion.Type
@@ -84,16 +95,37 @@ export const OptionQuestion = Schema.Struct({
 })
 export type OptionQuestion = typeof OptionQuestion.Type
 
+const NonNegative = Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0))
+
 /** Two answers to a prompt, one preferred. */
 export const PreferencePair = Schema.Struct({
   id: Schema.NonEmptyString,
-  prompt: Schema.NonEmptyString,
+  prompt: PromptText,
   chosen: Schema.NonEmptyString,
-  rejected: Schema.NonEmptyString
+  rejected: Schema.NonEmptyString,
+  /** How much better the chosen one is, in the unit of whoever judged. */
+  margin: Schema.optionalKey(Schema.Finite),
+  /** How much the pair counts; 1 where it is not said. */
+  weight: Schema.optionalKey(NonNegative)
 })
 export type PreferencePair = typeof PreferencePair.Type
 
-const NonNegative = Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0))
+/** An answer that is desirable by itself, or is not. */
+export const UnpairedPreference = Schema.Struct({
+  id: Schema.NonEmptyString,
+  prompt: PromptText,
+  completion: Schema.NonEmptyString,
+  label: Schema.Boolean
+})
+export type UnpairedPreference = typeof UnpairedPreference.Type
+
+/** Answers to a prompt, the best first, with their worth in any unit that is not negative. */
+export const RankedList = Schema.Struct({
+  id: Schema.NonEmptyString,
+  prompt: PromptText,
+  answers: Schema.NonEmptyArray(Schema.Struct({ text: Schema.NonEmptyString, relevance: NonNegative }))
+})
+export type RankedList = typeof RankedList.Type
 const Logprob = Schema.Finite.check(
   Schema.makeFilter((value) => value <= 1e-3, {
     message: "expected a log-probability, at most 0 (a probability of zero has none: leave such a response out)"

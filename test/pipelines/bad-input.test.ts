@@ -145,7 +145,7 @@ describe("a text longer than the context", () => {
     Effect.gen(function* () {
       const dir = fresh()
       const perspectives = [{ name: "A", explanation: "b", text: "In the perspective of A, b" }] as const
-      yield* Situations.write(dir).write([{ id: "x", prompt: row.prompt, perspectives }])
+      yield* Situations.write(dir).write([{ id: "x", prompt: String(row.prompt), perspectives }])
       const error = yield* failStage(generate, {
         dir: fresh(),
         params: { maxNewTokens: 96 },
