@@ -35,7 +35,7 @@ export const logSetProbability = (kind: SetProbability, logp: ReadonlyArray<numb
   const total = p.reduce((sum, value) => sum + value, 0)
   if (total > 1 + rounding) {
     throw new RangeError(
-      `plackett-luce: the slate's probabilities sum to ${total}; they must be probabilities: take \`sequence\` or \`pool-normalised\` propensities, and no response twice`
+      `plackett-luce: the slate's probabilities sum to ${Number(total.toPrecision(6))}; they must be probabilities: take \`sequence\` or \`pool-normalised\` propensities, and no response twice`
     )
   }
   const subsets = 2 ** size
@@ -54,33 +54,4 @@ export const logSetProbability = (kind: SetProbability, logp: ReadonlyArray<numb
     f[set] = logSumExp(terms)
   }
   return f[subsets - 1]!
-}
-
-/**
- * The subsets of `size` elements as layers, for those who compute in arrays: layer m (from 1) has, for every subset of m
- * elements, its m predecessors: `before` is a place in layer m - 1 and `drawn` the element drawn last, both
- * [subsets * m], row-major.
- */
-export const subsetLayers = (size: number) => {
-  const ofSize: Array<Array<number>> = Array.from({ length: size + 1 }, () => [])
-  const place = new Map<number, number>()
-  for (let set = 0; set < 2 ** size; set++) {
-    let count = 0
-    for (let k = 0; k < size; k++) count += (set >> k) & 1
-    place.set(set, ofSize[count]!.length)
-    ofSize[count]!.push(set)
-  }
-  return ofSize.slice(1).map((sets, m) => {
-    const pairs = sets.flatMap((set) =>
-      Array.from({ length: size }, (_, k) => k).flatMap((k) =>
-        (set & (1 << k)) === 0 ? [] : [{ before: place.get(set & ~(1 << k))!, drawn: k }]
-      )
-    )
-    return {
-      subsets: sets.length,
-      elements: m + 1,
-      before: pairs.map(({ before }) => before),
-      drawn: pairs.map(({ drawn }) => drawn)
-    }
-  })
 }
