@@ -6,6 +6,7 @@
 import * as Pipeline from "overtone/dsl/Pipeline"
 import * as Param from "overtone/dsl/param"
 import { grpo } from "overtone/stages/grpo"
+import { grpoRefusals } from "overtone/stages/grpo/params"
 import { shuffle } from "overtone/stages/shuffle"
 import { evaluated, groundParams, layGround } from "./ground.ts"
 import { groundRefusals, tooLong, untaught } from "./refusals.ts"
@@ -29,19 +30,12 @@ export default Pipeline.make(
   },
   {
     check: (p) => {
-      const { groupSize, maxNewTokens, promptsPerStep, steps, updatesPerStep } = p.grpo
+      const { maxNewTokens, promptsPerStep, steps } = p.grpo
       const few = p.data.source === "world" && steps > 0 && promptsPerStep > p.data.train
       return [
         ...groundRefusals(p),
         ...tooLong(p, "grpo.maxNewTokens", maxNewTokens),
-        ...(updatesPerStep > promptsPerStep * groupSize
-          ? [
-              {
-                path: "grpo.updatesPerStep",
-                message: `a step has ${promptsPerStep * groupSize} answers, too few for ${updatesPerStep} updates on disjoint minibatches`
-              }
-            ]
-          : []),
+        ...grpoRefusals(p.grpo).map((refusal) => ({ ...refusal, path: `grpo.${refusal.path}` })),
         ...untaught(p, p.grpo.reward),
         ...(few
           ? [

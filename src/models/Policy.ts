@@ -79,6 +79,8 @@ export interface Policy {
   readonly tokenizer: tokenizers.Tokenizer
   readonly chat: Chat
   readonly parameterCount: number
+  /** Its tensors on the device, by name: what training changes in place. */
+  readonly weights: Weights
   /** The ids of a prompt and of an answer that ends; TextTooLong where they do not fit the model's context. */
   readonly sequence: (prompt: Prompt, completion: string) => Effect.Effect<Sequence, ModelError>
   /** Answers, in the order of the prompts, samples of a prompt together. */
@@ -204,6 +206,7 @@ const make = Effect.fnUntraced(function* (
     tokenizer,
     chat,
     parameterCount: countParameters(table),
+    weights,
     sequence: (prompt, completion) =>
       encoding(() => ({ prompt: chat.encodePrompt(prompt), completion: chat.encodeCompletion(completion) })).pipe(
         Effect.flatMap(fits)

@@ -7,6 +7,7 @@
  *     RLOO (arXiv 2402.14740):       A = r - mean of the others = G / (G - 1) (r - mean_g)
  *     Dr. GRPO (arXiv 2503.20783):   A = r - mean_g                                     scale `none`
  *     Lite-PPO (arXiv 2508.08221):   group mean, standard deviation of the batch        scale `batch`
+ *     REINFORCE++ (arXiv 2501.03262): of tokens, in `returns.ts`
  *
  * Standard deviations are unbiased. Where there is no variance (std < 1e-9) advantages are exactly 0, not a difference
  * of rounding errors over epsilon. NaN rewards are unscorable: they leave the baseline and get 0. epsilon is 1e-6 in
@@ -25,7 +26,7 @@ export type AdvantageScale = typeof AdvantageScale.Type
 /** Below this a standard deviation is none. */
 const noVariance = 1e-9
 
-interface Moments {
+export interface Moments {
   readonly count: number
   readonly mean: number
   /** Unbiased; 0 for fewer than two values. */
@@ -33,7 +34,7 @@ interface Moments {
 }
 
 /** Mean and unbiased standard deviation of values[from, to), NaN left out. */
-const moments = (values: ArrayLike<number>, from: number, to: number): Moments => {
+export const moments = (values: ArrayLike<number>, from = 0, to = values.length): Moments => {
   let count = 0
   let sum = 0
   for (let i = from; i < to; i++) {
@@ -53,7 +54,8 @@ const checkGroups = (length: number, groupSize: number) => {
   }
 }
 
-const normalise = (value: number, { mean, std }: Moments, epsilon: number) =>
+/** (value - mean) / (std + epsilon); 0 for NaN, and where there is no variance. */
+export const normalise = (value: number, { mean, std }: Moments, epsilon: number) =>
   Number.isNaN(value) || std < noVariance ? 0 : (value - mean) / (std + epsilon)
 
 /** GRPO's advantages (or Dr. GRPO's, or Lite-PPO's, by `scale`): [B * G]. */
@@ -63,7 +65,7 @@ export const groupAdvantages = (
 ): Float64Array => {
   const { groupSize, epsilon, scale = "group" } = options
   checkGroups(rewards.length, groupSize)
-  const batch = moments(rewards, 0, rewards.length)
+  const batch = moments(rewards)
   const out = new Float64Array(rewards.length)
   for (let from = 0; from < rewards.length; from += groupSize) {
     const group = moments(rewards, from, from + groupSize)
@@ -78,6 +80,15 @@ export const groupAdvantages = (
     }
   }
   return out
+}
+
+/** Whether every group has a deviation to learn from, group by group: [B]. */
+export const groupsVary = (rewards: ArrayLike<number>, groupSize: number): ReadonlyArray<boolean> => {
+  checkGroups(rewards.length, groupSize)
+  return Array.from(
+    { length: rewards.length / groupSize },
+    (_, g) => moments(rewards, g * groupSize, (g + 1) * groupSize).std >= noVariance
+  )
 }
 
 /** RLOO's advantages: each reward less the mean of its group's other scorable rewards: [B * G]. */
@@ -124,19 +135,24 @@ export const decomposedAdvantages = (
     }
   }
   for (let i = 0; i < length; i++) if (!scorable[i]) sum[i] = Number.NaN
-  const batch = moments(sum, 0, length)
+  const batch = moments(sum)
   return sum.map((value) => normalise(value, batch, options.epsilon))
 }
 
-/**
- * The advantages of a batch by the named aggregation: `totals` are the rewards [B * G] (`sum-then-normalize`), `parts`
- * the values of every weighted part (`normalize-then-sum`).
- */
-export const advantages = (
-  aggregate: Aggregate,
-  batch: { readonly totals: ArrayLike<number>; readonly parts: ReadonlyArray<WeightedRewards> },
-  options: { readonly groupSize: number; readonly epsilon: number }
-): Float64Array =>
-  aggregate === "sum-then-normalize"
-    ? groupAdvantages(batch.totals, options)
-    : decomposedAdvantages(batch.parts, options)
+/** An advantage per answer. */
+export type RowAdvantage =
+  | { readonly kind: "group" | "batch"; readonly epsilon: number }
+  | { readonly kind: "centred" | "rloo" }
+
+/** Advantages of rewards [B * G] by their kind: [B * G]. */
+export const rowAdvantages = (rewards: ArrayLike<number>, groupSize: number, how: RowAdvantage): Float64Array => {
+  switch (how.kind) {
+    case "group":
+    case "batch":
+      return groupAdvantages(rewards, { groupSize, epsilon: how.epsilon, scale: how.kind })
+    case "centred":
+      return groupAdvantages(rewards, { groupSize, epsilon: 0, scale: "none" })
+    case "rloo":
+      return leaveOneOutAdvantages(rewards, groupSize)
+  }
+}

@@ -6,33 +6,35 @@
  *
  *     A = (r - mean) / (std + epsilon),   0 in a group without variance       (`sum-then-normalize`; GDPO: `normalize-then-sum`)
  *
- * then `updatesPerStep` clipped updates on disjoint minibatches of the answers, with the sampler's log-probabilities as
- * the old policy's. Departures from the authors' run: any size; `profile: strict` closes the reward's exploits.
+ * then `updatesPerStep` updates on disjoint minibatches of the answers by the loss of `grpo.loss` (the PPO clip by default),
+ * with the sampler's log-probabilities as the old policy's. Other losses, advantages and the rest of what current libraries
+ * treat as standard are options of `grpo/params.ts`; by default none of them is on. Departures from the authors' run: any
+ * size; `profile: strict` closes the reward's exploits.
  *
  * Rollout and scoring are the functions of the stages `generate` and `score`; here they are steps, journaled and not cached.
  */
 import { Effect, Schema } from "effect"
 import { Encoder, Policy, Situations } from "../artifact/kinds.ts"
 import type { Situation } from "../data/records.ts"
-import { permutation, stream } from "../device/random.ts"
-import * as Param from "../dsl/param.ts"
 import * as Stage from "../dsl/Stage.ts"
 import { type SampleRow, Task } from "../dsl/Task.ts"
-import type { Completion } from "../models/generate.ts"
 import * as PolicyModel from "../models/Policy.ts"
-import { grpo as objective } from "../objectives/grpo.ts"
-import { advantages } from "../rewards/advantage.ts"
+import { klValue } from "../objectives/kl.ts"
 import { coverage } from "../rewards/coverage.ts"
 import { format } from "../rewards/format.ts"
 import type { AnyRewardPart } from "../rewards/part.ts"
 import { tag } from "../rewards/tag.ts"
 import { uniqueness } from "../rewards/uniqueness.ts"
-import { rollOut, samplingFields, samplingOf } from "./generate.ts"
+import { rollOut, samplingOf } from "./generate.ts"
+import { assignCredit } from "./grpo/credit.ts"
+import { learn } from "./grpo/learn.ts"
+import { grpoRefusals, objectiveOf, paramsOf } from "./grpo/params.ts"
+import { openReference } from "./grpo/reference.ts"
+import { collect, type Rollouts } from "./grpo/rollouts.ts"
 import { openEncoder } from "./models.ts"
-import { optimizerFields, optimizerSettings } from "./optimizing.ts"
+import { optimizerSettings } from "./optimizing.ts"
 import { stepRows } from "./order.ts"
-import { differences } from "./samplerCheck.ts"
-import { meanScores, rewardSchema, type Score, scoreBatch } from "./scoring.ts"
+import { meanScores, openReward, type Score } from "./scoring.ts"
 import { runSteps } from "./steps.ts"
 
 export class GroupTooSmall extends Schema.TaggedError<GroupTooSmall>()("GroupTooSmall", {
@@ -44,30 +46,15 @@ export class GroupTooSmall extends Schema.TaggedError<GroupTooSmall>()("GroupToo
   }
 }
 
-/** The parameters of a GRPO stage whose reward has these parts. */
-const paramsOf = (parts: ReadonlyArray<AnyRewardPart>) =>
-  Param.struct({
-    steps: Param.int(30, "steps of rollout, scoring and updates", { min: 0 }),
-    promptsPerStep: Param.int(16, "prompts per step, all distinct; a short last batch of a pass is dropped", {
-      min: 1
-    }),
-    groupSize: Param.int(8, "answers per prompt", { min: 2 }),
-    updatesPerStep: Param.int(2, "optimizer updates per step, on disjoint minibatches of the answers", { min: 1 }),
-    ...samplingFields({ temperature: 1 }, { above: 0 }),
-    ...optimizerFields({ learningRate: 3e-4, schedule: "constant", warmupSteps: 0, weightDecay: 0 }),
-    clip: Param.struct({
-      low: Param.number(0.2, "how far below 1 the ratio may go", { min: 0, max: 1 }),
-      high: Param.number(0.2, "how far above 1 the ratio may go", { min: 0 }),
-      dual: Param.optional(
-        Schema.Finite.check(Schema.isGreaterThan(1)),
-        "dual clip: bounds the loss at negative advantages at this multiple; the paper's code has 3"
-      )
-    }),
-    klCoefficient: Param.number(0, "weight of the k3 KL to the policy that came in; the paper's is 0.001", { min: 0 }),
-    advantage: Param.struct({ epsilon: Param.number(1e-6, "added to the group's standard deviation", { min: 0 }) }),
-    rematerialise: Param.boolean(false, "recompute layers in the backward pass: less memory, a third more work"),
-    reward: rewardSchema(parts)
-  })
+/** Parameters that mean nothing together. */
+export class GrpoRefused extends Schema.TaggedError<GrpoRefused>()("GrpoRefused", {
+  path: Schema.String,
+  detail: Schema.String
+}) {
+  override get message() {
+    return `grpo.${this.path}: ${this.detail}`
+  }
+}
 
 const mean = (values: ReadonlyArray<number>) => values.reduce((sum, value) => sum + value, 0) / values.length
 
@@ -79,7 +66,7 @@ const deviation = (rewards: ReadonlyArray<number>): number => {
   return Math.sqrt(scored.reduce((sum, reward) => sum + (reward - centre) ** 2, 0) / (scored.length - 1))
 }
 
-/** Metrics of a step's rewards: TRL's names. */
+/** Metrics of a step's rewards, all groups sampled: TRL's names. */
 const rewardMetrics = (scores: ReadonlyArray<Score>, groupSize: number): Readonly<Record<string, number>> => {
   const rewards = scores.map(({ reward }) => reward)
   const groups = Array.from({ length: rewards.length / groupSize }, (_, g) =>
@@ -92,29 +79,22 @@ const rewardMetrics = (scores: ReadonlyArray<Score>, groupSize: number): Readonl
   }
 }
 
-/** The order cut into pieces whose sizes differ by one at most; as many as asked for, if there are as many rows. */
-const minibatches = (order: Int32Array, count: number): ReadonlyArray<ReadonlyArray<number>> => {
-  const pieces = Math.min(count, order.length)
-  const edge = (i: number) => Math.floor((i * order.length) / pieces)
-  return Array.from({ length: pieces }, (_, i) => Array.from(order.subarray(edge(i), edge(i + 1))))
-}
-
 const sampleRows = (
   step: number,
   situations: ReadonlyMap<string, Situation>,
-  answers: ReadonlyArray<Completion>,
-  scores: ReadonlyArray<Score>,
-  advantage: Float64Array
+  { answers, scores }: Rollouts,
+  advantageOf: ReadonlyMap<number, number>
 ): ReadonlyArray<SampleRow> =>
-  answers.map(({ promptId, sample, text }, k) => ({
+  answers.map(({ promptId, sample, text }, row) => ({
     step,
     promptId,
     idx: sample,
     prompt: situations.get(promptId)!.prompt,
     completion: text,
-    reward: scores[k]!.reward,
-    advantage: advantage[k]!,
-    parts: scores[k]!.rows
+    reward: scores[row]!.reward,
+    // Answers of groups that were replaced teach nothing.
+    advantage: advantageOf.get(row) ?? 0,
+    parts: scores[row]!.rows
   }))
 
 /** A GRPO stage whose reward is composed of the parts given. */
@@ -139,104 +119,93 @@ export const grpoWith = (parts: ReadonlyArray<AnyRewardPart>) =>
       "rewards/*/mean": "higher",
       "completions/mean_length": "none",
       "completions/clipped_ratio": "lower",
+      "completions/masked_ratio": "none",
       kl: "none",
       entropy: "none",
       "clip_ratio/*": "none",
+      cispo_clip_ratio: "none",
+      "ratio/*": "none",
       "sampling/logp_difference/*": "lower",
+      "sampling/importance_sampling_ratio/*": "none",
+      "sampling/rounds": "none",
+      "sampling/groups": "none",
       "perf/*": "none"
     },
     run: Effect.fn("stage.grpo")(function* ({ inputs, outputs, params, seed }) {
       const task = yield* Task
+      const [refused] = grpoRefusals(params)
+      if (refused !== undefined) return yield* new GrpoRefused({ path: refused.path, detail: refused.message })
       const policy = yield* PolicyModel.load(inputs.policy.dir)
-      const reference = params.klCoefficient > 0 ? yield* PolicyModel.load(inputs.policy.dir) : undefined
+      const reference = yield* openReference(inputs.policy.dir, params)
       const estimator = yield* openEncoder(inputs.estimator.dir)
+      const reward = yield* openReward(parts, params.reward)
       const situations = yield* inputs.prompts.rows
       if (params.steps > 0 && situations.length < params.promptsPerStep) {
         return yield* new GroupTooSmall({ rows: situations.length, wanted: params.promptsPerStep })
       }
-      const { clip, klCoefficient, updatesPerStep } = params
+      const byId = new Map(situations.map((situation) => [situation.id, situation]))
+      const { groupSize, kl, temperature, updatesPerStep } = params
       const trainer = yield* policy.trainer(
-        objective({
-          clipLow: clip.low,
-          clipHigh: clip.high,
-          ...(clip.dual === undefined ? {} : { dualClip: clip.dual }),
-          klCoefficient,
-          // With one update per generation the ratio is exactly 1; with several the sampler's log-probabilities are the old ones.
-          old: updatesPerStep === 1 ? "detached" : "given"
-        }),
+        objectiveOf(params),
         optimizerSettings(params, params.steps * updatesPerStep),
-        { temperature: params.temperature, rematerialise: params.rematerialise }
+        { temperature, rematerialise: params.rematerialise }
       )
       const rowsOf = stepRows(seed, "grpo", situations.length, params.promptsPerStep)
 
       const step = Effect.fnUntraced(function* (k: number) {
-        const batch = rowsOf(k).map((row) => situations[row]!)
-        const byId = new Map(batch.map((situation) => [situation.id, situation]))
-        const answers = yield* rollOut(policy, batch, samplingOf(params, seed, `grpo/${k}`, params.groupSize))
-        const scores = yield* scoreBatch(
-          parts,
-          params.reward,
-          estimator,
-          answers.map(({ promptId, text }) => {
-            const situation = byId.get(promptId)!
-            return { situation, chat: policy.chat.render(situation.prompt) ?? situation.prompt, completion: text }
-          })
-        )
-        const advantage = advantages(
-          params.reward.aggregate,
-          {
-            totals: scores.map(({ reward }) => reward),
-            parts: parts.map((_, p) => ({
-              weight: scores[0]!.rows[p]!.weight,
-              values: scores.map(({ rows }) => rows[p]!.value)
-            }))
-          },
-          { groupSize: params.groupSize, epsilon: params.advantage.epsilon }
-        )
-        yield* task.samples(sampleRows(k, byId, answers, scores, advantage))
-
-        const sequences = answers.map(({ ids, prompt }) => ({ prompt, completion: ids }))
-        const refLogprobs = reference ? yield* reference.logprobs(sequences, { temperature: params.temperature }) : []
-        const order = permutation(stream(seed, "grpo", "minibatches", k), answers.length)
-        const pieces = minibatches(order, updatesPerStep)
-        const updates: Array<PolicyModel.PolicyUpdate> = []
-        for (const rows of pieces) {
-          updates.push(
-            yield* trainer.update({
-              sequences: rows.map((row) => sequences[row]!),
-              inputs: {
-                advantages: rows.map((row) => advantage[row]!),
-                oldLogprobs: rows.map((row) => answers[row]!.logprobs),
-                ...(reference ? { refLogprobs: rows.map((row) => refLogprobs[row]!.logprobs) } : {})
-              }
-            })
+        const answer = Effect.fnUntraced(function* (batch: ReadonlyArray<Situation>) {
+          const answers = yield* rollOut(policy, batch, samplingOf(params, seed, `grpo/${k}`, groupSize))
+          const scores = yield* reward.score(
+            estimator,
+            answers.map(({ promptId, text }) => {
+              const situation = byId.get(promptId)!
+              return { situation, chat: policy.chat.render(situation.prompt) ?? situation.prompt, completion: text }
+            }),
+            k
           )
-        }
-        const check = yield* differences(
-          policy.parameterCount,
-          pieces[0]!.map((row) => answers[row]!.logprobs),
-          updates[0]!.logprobs
+          return { answers, scores }
+        })
+        const found = yield* collect(params, seed, k, rowsOf(k), situations, answer)
+        const answers = found.kept.map((row) => found.answers[row]!)
+        const sequences = answers.map(({ ids, prompt }) => ({ prompt, completion: ids }))
+        const referred = reference && (yield* reference.logprobs(sequences, { temperature })).map((row) => row.logprobs)
+        const penalties =
+          kl.in === "reward" && referred
+            ? answers.map(({ logprobs }, row) =>
+                Float64Array.from(logprobs, (logprob, t) => klValue(kl.estimator, logprob, referred[row]![t]!))
+              )
+            : undefined
+        const credit = assignCredit(
+          params,
+          found.kept.map((row) => found.scores[row]!),
+          answers.map(({ ids }) => ids.length),
+          penalties
         )
-        const last = updates.at(-1)!.metrics
-        const averaged = Object.keys(last).map((name) => [name, mean(updates.map(({ metrics }) => metrics[name]!))])
-        const lengths = answers.map(({ ids }) => ids.length)
+        const advantageOf = new Map(found.kept.map((row, i) => [row, credit.perAnswer[i]!]))
+        yield* task.samples(sampleRows(k, byId, found, advantageOf))
+
+        const trained = yield* learn(params, seed, k, policy, trainer, { answers, credit, reference: referred })
+        if (reference) yield* reference.afterStep(k, policy)
+        const lengths = found.answers.map(({ ids }) => ids.length)
         return {
-          ...Object.fromEntries(averaged),
-          learning_rate: last["learning_rate"]!,
-          updates: last["updates"]!,
-          ...rewardMetrics(scores, params.groupSize),
-          ...check,
+          ...trained,
+          ...rewardMetrics(found.scores, groupSize),
+          ...(penalties ? { kl: mean(penalties.flatMap((row) => Array.from(row))) } : {}),
           "completions/mean_length": mean(lengths),
-          "completions/clipped_ratio": answers.filter(({ finish }) => finish === "length").length / answers.length,
-          "perf/padding": mean(updates.map(({ padding }) => padding)),
+          "completions/clipped_ratio":
+            found.answers.filter(({ finish }) => finish === "length").length / lengths.length,
+          ...(params.dynamicSampling.rounds === 0
+            ? {}
+            : { "sampling/rounds": found.rounds, "sampling/groups": found.kept.length / groupSize }),
           tokens: lengths.reduce((sum, length) => sum + length, 0)
         }
       })
 
+      const file = (dir: string) => `${dir}/trainer.safetensors`
       yield* runSteps({
         total: params.steps,
-        restore: (dir) => trainer.restore(`${dir}/trainer.safetensors`),
-        save: (dir) => trainer.checkpoint(`${dir}/trainer.safetensors`),
+        restore: (dir) => Effect.andThen(trainer.restore(file(dir)), reference ? reference.restore(dir) : Effect.void),
+        save: (dir) => Effect.andThen(trainer.checkpoint(file(dir)), reference ? reference.save(dir) : Effect.void),
         step
       })
       yield* policy.save(outputs.policy.dir)

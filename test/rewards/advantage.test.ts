@@ -1,10 +1,12 @@
 import fc from "fast-check"
 import { describe, expect, test } from "vitest"
 import {
-  advantages,
   decomposedAdvantages,
   groupAdvantages,
-  leaveOneOutAdvantages
+  groupsVary,
+  leaveOneOutAdvantages,
+  type RowAdvantage,
+  rowAdvantages
 } from "../../src/rewards/advantage.ts"
 
 const close = (actual: ArrayLike<number>, expected: ReadonlyArray<number>, digits = 4) => {
@@ -39,10 +41,18 @@ describe("advantages", () => {
     })
   })
 
-  test("the aggregation is chosen by name", () => {
-    const batch = { totals: total, parts: [first, second] }
-    expect(advantages("sum-then-normalize", batch, options)).toEqual(groupAdvantages(total, options))
-    expect(advantages("normalize-then-sum", batch, options)).toEqual(decomposedAdvantages([first, second], options))
+  test("the kind is chosen by name", () => {
+    const by = (how: RowAdvantage) => Array.from(rowAdvantages(total, 2, how))
+    expect(by({ kind: "group", epsilon: 1e-4 })).toEqual(Array.from(groupAdvantages(total, options)))
+    // batch of 0, 1, 0, 2: mean .75, variance (.5625 + .0625 + .5625 + 1.5625) / 3 = .91667
+    close(by({ kind: "batch", epsilon: 0 }), [-0.52223, 0.52223, -1.04447, 1.04447], 5)
+    expect(by({ kind: "centred" })).toEqual([-0.5, 0.5, -1, 1])
+    expect(by({ kind: "rloo" })).toEqual([-1, 1, -2, 2])
+  })
+
+  test("groups that vary are those with a deviation; NaN apart", () => {
+    expect(groupsVary([1, 1, 0, 2, Number.NaN, 3, Number.NaN, Number.NaN], 2)).toEqual([false, true, false, false])
+    expect(() => groupsVary([1, 2, 3], 2)).toThrow(RangeError)
   })
 
   test("a group without variance gets exactly 0, rounding errors notwithstanding", () => {

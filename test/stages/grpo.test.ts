@@ -261,7 +261,7 @@ describe("grpo", () => {
       { temperature: 0 },
       { groupSize: 1 },
       { reward: { cover: { weight: 1 } } },
-      { clip: { low: -1 } }
+      { loss: { kind: "grpo", clip: { low: -1 } } }
     ]) {
       assert.strictEqual(decode(bad), "Failure", JSON.stringify(bad))
     }
