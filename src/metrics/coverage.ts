@@ -6,10 +6,14 @@
  *     at_m      = coverage by the first M candidates only: what line dumping gains is left out
  *     precision = share of candidates that come near some reference (not one-to-one)
  *     f1        = harmonic mean of coverage and precision
+ *     unique    = share of candidates that repeat no earlier one, by the scan of OP-GRPO's reward; an answer without
+ *                 candidates has nothing unique: 0, where the reward says 1
  *
  * OP-GRPO, arXiv 2602.20759, and the authors' `eval_pipeline.py` (coverage, complete); the others are controls.
  */
+import { coverageRate } from "../rewards/coverage.ts"
 import { type Matching, match, type Pair, type Rows, similarities } from "../rewards/matching.ts"
+import { uniquenessRate } from "../rewards/uniqueness.ts"
 
 export interface CoverageScores {
   /** Pairs of a reference (row) and a candidate (column), best first. */
@@ -39,7 +43,6 @@ export const estimatorCoverage = (
   }
   const similarity = similarities(references, candidates)
   const pairs = match(similarity, threshold, matching)
-  const early = match(similarities(references, firstRows(candidates, references.rows)), threshold, matching)
   let near = 0
   for (let column = 0; column < similarity.columns; column++) {
     for (let row = 0; row < similarity.rows; row++) {
@@ -55,11 +58,15 @@ export const estimatorCoverage = (
     pairs,
     coverage,
     complete: pairs.length === references.rows ? 1 : 0,
-    atM: early.length / references.rows,
+    atM: coverageRate(references, firstRows(candidates, references.rows), threshold, matching).rate,
     precision,
     f1: coverage + precision === 0 ? 0 : (2 * coverage * precision) / (coverage + precision)
   }
 }
+
+/** Share of an answer's candidates [K, d] that repeat no earlier one, in [0, 1]. */
+export const estimatorUniqueness = (candidates: Rows, threshold: number): number =>
+  candidates.rows === 0 ? 0 : uniquenessRate(candidates, threshold)
 
 /** How many of how many references an answer matched. */
 export interface MatchedCount {

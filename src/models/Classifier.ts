@@ -38,6 +38,8 @@ export interface Classifier {
   readonly maxTokens: number
   /** Names of the classes, in the order of their probabilities. */
   readonly labels: ReadonlyArray<string>
+  /** Row numbers of the micro-batches that `probabilities` makes of texts: one at a time they give the same bits. */
+  readonly plan: (texts: ReadonlyArray<TextOrPair>) => ReadonlyArray<ReadonlyArray<number>>
   /** Class probabilities, [labels] each, in the order of the texts. */
   readonly probabilities: (
     texts: ReadonlyArray<TextOrPair>
@@ -139,13 +141,14 @@ const make = Effect.fnUntraced(function* (
   }
   const loaded = yield* Effect.cached(Effect.suspend(() => device.load(scoreProgram())).pipe(Scope.provide(scope)))
 
-  const probabilities: Classifier["probabilities"] = Effect.fn("Classifier.probabilities")(function* (texts) {
+  const encoded = (texts: ReadonlyArray<TextOrPair>) => {
     const rows = texts.map((text) => encodeRow(tokenizer, text, maxTokens))
+    const lengths = rows.map(({ ids }) => ids.length)
+    return { rows, parts: planMicroBatches(lengths, microBatchTokens).parts }
+  }
+  const probabilities: Classifier["probabilities"] = Effect.fn("Classifier.probabilities")(function* (texts) {
+    const { parts, rows } = encoded(texts)
     const found = new Array<Float32Array>(texts.length)
-    const { parts } = planMicroBatches(
-      rows.map(({ ids }) => ids.length),
-      microBatchTokens
-    )
     for (const part of parts) {
       const packed = packTexts(
         part.map((row) => rows[row]!),
@@ -166,6 +169,7 @@ const make = Effect.fnUntraced(function* (
     parameterCount: countParameters(table),
     maxTokens,
     labels,
+    plan: (texts) => encoded(texts).parts,
     probabilities,
     entailment: Effect.fn("Classifier.entailment")(function* (pairs) {
       const at = labels.findIndex((label) => /^entail/i.test(label))

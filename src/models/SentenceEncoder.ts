@@ -49,6 +49,8 @@ export interface SentenceEncoder {
   readonly parameterCount: number
   /** Longer texts are cut. */
   readonly maxTokens: number
+  /** Row numbers of the micro-batches that `embed` makes of texts: embedding one at a time gives the same bits. */
+  readonly plan: (texts: ReadonlyArray<string>) => ReadonlyArray<ReadonlyArray<number>>
   /** Embeddings of length 1, [hidden] each, in the order of the texts. */
   readonly embed: (texts: ReadonlyArray<string>) => Effect.Effect<ReadonlyArray<Float32Array>, ModelError | DeviceError>
   readonly trainer: (
@@ -195,18 +197,21 @@ const make = Effect.fnUntraced(function* (
   }
   const loaded = yield* Effect.cached(Effect.suspend(() => device.load(embedProgram())).pipe(Scope.provide(scope)))
 
+  const encoded = (texts: ReadonlyArray<string>) => {
+    const rows = texts.map((text) => encodeRow(tokenizer, text, maxTokens))
+    const lengths = rows.map(({ ids }) => ids.length)
+    return { rows, parts: planMicroBatches(lengths, microBatchTokens).parts }
+  }
+
   const encoder: SentenceEncoder = {
     config,
     tokenizer,
     maxTokens,
     parameterCount: countParameters(table),
+    plan: (texts) => encoded(texts).parts,
     embed: Effect.fn("SentenceEncoder.embed")(function* (texts) {
-      const rows = texts.map((text) => encodeRow(tokenizer, text, maxTokens))
+      const { parts, rows } = encoded(texts)
       const embeddings = new Array<Float32Array>(texts.length)
-      const { parts } = planMicroBatches(
-        rows.map(({ ids }) => ids.length),
-        microBatchTokens
-      )
       for (const part of parts) {
         const packed = packTexts(
           part.map((row) => rows[row]!),

@@ -36,6 +36,12 @@ export interface Checker {
   readonly lines: (text: string) => ReadonlyArray<string>
   /** Scores an answer to `situation`; `other` is the situation whose window `shuffled` is measured against. */
   readonly score: (text: string, situation: WorldSituation, other: WorldSituation) => ExactScores
+  /** The same of lines by themselves, those of several answers together, say. */
+  readonly scoreLines: (
+    lines: ReadonlyArray<string>,
+    situation: WorldSituation,
+    other: WorldSituation
+  ) => Omit<ExactScores, "strict">
 }
 
 /** The longest explanation that still counts as one saying. */
@@ -82,8 +88,8 @@ export const makeChecker = (world: World): Checker => {
     return splitPerspectives((text.replace(openTag, "").split(otherTag)[0] ?? "").trim())
   }
 
-  const score = (text: string, situation: WorldSituation, other: WorldSituation): ExactScores => {
-    const said = lines(text).map((line) => {
+  const scoreLines: Checker["scoreLines"] = (all, situation, other) => {
+    const said = all.map((line) => {
       const item = meaning(line)
       return item === null ? "" : meaningOf(item)
     })
@@ -102,9 +108,12 @@ export const makeChecker = (world: World): Checker => {
       uniqueness,
       f1: harmonicMean(coverage, uniqueness),
       lines: said.length,
-      strict: parseAnswer(text, { tagsOnce: true }).strict ? 1 : 0,
       shuffled: new Set(within(said, otherWindow)).size / otherWindow.size
     }
   }
-  return { meaning, lines, score }
+  const score: Checker["score"] = (text, situation, other) => ({
+    ...scoreLines(lines(text), situation, other),
+    strict: parseAnswer(text, { tagsOnce: true }).strict ? 1 : 0
+  })
+  return { meaning, lines, score, scoreLines }
 }

@@ -1,7 +1,6 @@
 import fc from "fast-check"
 import { describe, expect, test } from "vitest"
-import { accuracies, estimatorCoverage } from "../../src/metrics/coverage.ts"
-import { estimatorUniqueness } from "../../src/metrics/uniqueness.ts"
+import { accuracies, estimatorCoverage, estimatorUniqueness } from "../../src/metrics/coverage.ts"
 import type { Rows } from "../../src/rewards/matching.ts"
 
 /** One-hot rows: equal indices have cosine 1, others 0. */

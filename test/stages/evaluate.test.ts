@@ -153,19 +153,33 @@ describe("evaluate", () => {
         const inputs = { completions, situations: test, estimator }
         const namesOf = (items: Parameters<typeof byPrompt>[0]) => new Set(items.map(({ name }) => name))
         const all = yield* runStage(evaluate, { dir: fresh(), inputs: { ...inputs, nli, world } })
-        assert.sameMembers([...namesOf(all.said.items)], Object.keys(evaluate.items))
+        const controls = ["eval/shuffled/nli", "eval/constant/nli"]
+        const declared = Object.keys(evaluate.items)
+        assert.sameMembers(
+          [...namesOf(all.said.items)],
+          declared.filter((name) => !controls.includes(name))
+        )
+        const more = yield* runStage(evaluate, {
+          dir: fresh(),
+          inputs: { ...inputs, nli, world },
+          params: { nliControls: true }
+        })
+        assert.sameMembers([...namesOf(more.said.items)], declared)
         const few = yield* runStage(evaluate, { dir: fresh(), inputs })
+        const judges = /nli|exact|union|strict|coverage\/constant/
         assert.sameMembers(
           [...namesOf(few.said.items)],
-          [
-            ...["coverage", "precision", "complete", "f1", "uniqueness"].map((name) => `eval/${name}/estimator`),
-            ...["eval/coverage/at_m", "eval/coverage/shuffled", "eval/lines/mean"]
-          ]
+          declared.filter((name) => !judges.test(name))
         )
-        for (const { name, value } of all.said.items) {
-          assert.isTrue(value >= 0 && (name === "eval/lines/mean" || value <= 1), `${name} is ${value}`)
+        for (const { name, value } of more.said.items) {
+          const counted = /lines|candidates/.test(name)
+          const cosine = /pl_score|helpfulness|relevance|diversity/.test(name)
+          assert.isTrue(value >= (cosine ? -1 : 0) && (counted || value <= (cosine ? 2 : 1)), `${name} is ${value}`)
           if (name === "eval/nli/accuracy") assert.isTrue(value === 0 || value === 1)
         }
+        // What is measured beside it changes nothing of what was measured.
+        for (const { name, promptId, value } of all.said.items)
+          assert.strictEqual(byPrompt(more.said.items).get(promptId)![name], value, name)
         // A threshold below all cosines covers what one-to-one matching can, one above all nothing.
         const coverage = (threshold: number) =>
           Effect.map(runStage(evaluate, { dir: fresh(), inputs, params: { threshold } }), ({ said }) =>
