@@ -1,0 +1,205 @@
+/**
+ * Preference training: the policy learns from pairs of answers (DPO and its kin, SimPO, CPO, ORPO, TIS-DPO), from rankings
+ * (Plackett-Luce DPO, IRPO) or from single judgements (KTO). `docs/stages/preference.md`.
+ *
+ * The reference is the policy that comes in. Its log-probabilities of every answer that will be trained on are computed
+ * once, before the first update, by the program that scores; a resumed attempt computes the same ones again. KTO scores
+ * every prompt with the answer of another prompt too, under the reference once and under the policy at every step.
+ * TIS-DPO asks a contrastive pair of policies for the weights of tokens.
+ */
+import { Effect, Schema } from "effect"
+import { optional } from "../artifact/Kind.ts"
+import { Policy, Preferences, RankedLists, UnpairedPreferences } from "../artifact/kinds.ts"
+import * as Param from "../dsl/param.ts"
+import * as Stage from "../dsl/Stage.ts"
+import type { BatchValues } from "../models/batchInputs.ts"
+import type { Sequence } from "../models/batching.ts"
+import * as PolicyModel from "../models/Policy.ts"
+import { tokenWeights } from "../objectives/tisDpo.ts"
+import { optimizerFields, optimizerSettings } from "./optimizing.ts"
+import { stepRows } from "./order.ts"
+import { LossParams, needsOf, objectiveOf } from "./preferenceLosses.ts"
+import { type Example, encodeRows, mismatchedSequences, preferenceRows } from "./preferenceRows.ts"
+import { runSteps } from "./steps.ts"
+
+export const PreferenceParams = Param.struct({
+  loss: LossParams,
+  steps: Param.int(60, "optimizer updates", { min: 0 }),
+  batchSize: Param.int(32, "pairs, rankings or single answers per update; a short last batch of a pass is dropped", {
+    min: 1
+  }),
+  tooLong: Param.literal(
+    ["fail", "skip"],
+    "fail",
+    "what becomes of a row with an answer that does not fit the model's context; skipped rows are counted"
+  ),
+  ...optimizerFields({ learningRate: 3e-4, schedule: "constant", warmupSteps: 0, weightDecay: 0 }),
+  rematerialise: Param.boolean(false, "recompute layers in the backward pass: less memory, a third more work")
+})
+
+export class NothingToPrefer extends Schema.TaggedError<NothingToPrefer>()("NothingToPrefer", {
+  detail: Schema.String
+}) {
+  override get message() {
+    return `preference: ${this.detail}`
+  }
+}
+
+const sum = (values: ArrayLike<number>) => Array.from(values).reduce((total, value) => total + value, 0)
+
+/** Sequences that are scored in one go. */
+const chunk = 256
+
+/** Log-probabilities of some sequences, a chunk at a time, in an order of their own: the same ones whoever asks. */
+const scored = Effect.fnUntraced(function* (policy: PolicyModel.Policy, sequences: ReadonlyArray<Sequence>) {
+  const found: Array<Float32Array> = []
+  for (let at = 0; at < sequences.length; at += chunk) {
+    const scores = yield* policy.logprobs(sequences.slice(at, at + chunk))
+    found.push(...scores.map(({ logprobs }) => logprobs))
+  }
+  return found
+})
+
+export const preference = Stage.make("preference", {
+  module: import.meta.url,
+  version: 1,
+  params: PreferenceParams,
+  inputs: {
+    policy: Policy,
+    pairs: optional(Preferences),
+    ranked: optional(RankedLists),
+    unpaired: optional(UnpairedPreferences),
+    positive: optional(Policy),
+    negative: optional(Policy)
+  },
+  outputs: { policy: Policy },
+  seeded: true,
+  device: true,
+  metrics: {
+    loss: "lower",
+    grad_norm: "none",
+    learning_rate: "none",
+    updates: "none",
+    "rewards/*": "none",
+    "logps/*": "none",
+    nll_loss: "none",
+    log_odds_chosen: "none",
+    log_odds_ratio: "none",
+    kl: "none",
+    "preference/equal": "lower",
+    "preference/skipped": "lower",
+    "perf/*": "none"
+  },
+  run: Effect.fn("stage.preference")(function* ({ inputs, outputs, params, seed }) {
+    const { loss } = params
+    const needs = needsOf(loss)
+    const nothing = (detail: string) => new NothingToPrefer({ detail })
+
+    const rows = yield* preferenceRows(needs, inputs)
+    if (rows === undefined) {
+      return yield* nothing(`the loss \`${loss.kind}\` learns from the input \`${needs.data}\`, which is not there`)
+    }
+    if (rows.length === 0) return yield* nothing(`\`${needs.data}\` has no row that says what is better`)
+    const policy = yield* PolicyModel.load(inputs.policy.dir)
+    const { equal, examples, size, skipped } = yield* encodeRows(policy, rows, params.tooLong)
+    if (examples.length === 0) {
+      return yield* nothing(
+        `of ${rows.length} rows ${equal} have equal texts and ${skipped} do not fit the model's ${policy.config.maxPositions} positions: none is left`
+      )
+    }
+
+    const objective = objectiveOf(loss, size)
+    const trainer = yield* policy.trainer(objective, optimizerSettings(params, params.steps), {
+      rematerialise: params.rematerialise
+    })
+    const rowsOf = stepRows(seed, "preference", examples.length, params.batchSize)
+    const visited = [...new Set(Array.from({ length: params.steps }, (_, k) => rowsOf(k)).flat())].sort((a, b) => a - b)
+
+    /** By row, what a model says of some sequences of every row that will be visited. */
+    const ofVisited = (model: PolicyModel.Policy, sequencesOf: (row: number) => ReadonlyArray<Sequence>) =>
+      Effect.map(scored(model, visited.flatMap(sequencesOf)), (scores) => {
+        let at = 0
+        return new Map(
+          visited.map((row) => {
+            const count = sequencesOf(row).length
+            at += count
+            return [row, scores.slice(at - count, at)] as const
+          })
+        )
+      })
+    const answersOf = (row: number) => examples[row]!.sequences
+    const reference = needs.reference ? yield* ofVisited(policy, answersOf) : undefined
+
+    const mismatched = loss.kind === "kto" ? mismatchedSequences(examples, seed, policy.config.maxPositions) : []
+    const mismatchedReference = loss.kind === "kto" ? yield* ofVisited(policy, (row) => mismatched[row]!) : undefined
+
+    /** Token weights by row and answer, from the contrastive pair; its models are gone afterwards. */
+    const contrast = Effect.fnUntraced(function* (dir: string) {
+      const model = yield* PolicyModel.load(dir)
+      if (model.config.vocabularySize !== policy.config.vocabularySize) {
+        return yield* nothing(`the contrastive policies must have the policy's tokenizer, and ${dir} has another`)
+      }
+      return yield* ofVisited(model, answersOf)
+    }, Effect.scoped)
+    if (loss.kind === "tis-dpo" && !(inputs.positive && inputs.negative)) {
+      return yield* nothing(
+        "the loss `tis-dpo` needs the inputs `positive` and `negative`, a contrastive pair of policies"
+      )
+    }
+    const [positive, negative] =
+      loss.kind === "tis-dpo" && inputs.positive && inputs.negative
+        ? [yield* contrast(inputs.positive.dir), yield* contrast(inputs.negative.dir)]
+        : []
+    const weightsOf = (row: number): ReadonlyArray<ArrayLike<number>> =>
+      loss.kind === "tis-dpo" && positive && negative
+        ? (["chosen", "rejected"] as const).map((side, k) =>
+            tokenWeights(positive.get(row)![k]!, negative.get(row)![k]!, side, loss)
+          )
+        : []
+
+    const step = Effect.fnUntraced(function* (k: number) {
+      const batch = rowsOf(k)
+      const of = batch.map((row) => examples[row]!)
+      const perAnswer = (value: (example: Example, place: number) => number) =>
+        of.flatMap((example) => example.sequences.map((_, place) => value(example, place)))
+      let kl = 0
+      if (mismatchedReference) {
+        const before = batch.flatMap((row) => mismatchedReference.get(row)!)
+        const now = yield* policy.logprobs(batch.flatMap((row) => mismatched[row]!))
+        const ratios = now.map(({ logprobs }, i) => sum(logprobs) - sum(before[i]!))
+        kl = ratios.length === 0 ? 0 : sum(ratios) / ratios.length
+      }
+      const values: Readonly<Record<string, BatchValues>> = {
+        refLogprobs: reference ? batch.flatMap((row) => reference.get(row)!) : [],
+        chosenTokens: sum(of.map(({ sequences }) => sequences[0]!.completion.length)),
+        weights: perAnswer(({ weight }) => weight),
+        offsets: perAnswer(({ margin }) => ("offset" in loss ? loss.offset : 0) * margin),
+        labels: perAnswer(({ label }) => (label ? 1 : 0)),
+        desirable: of.filter(({ label }) => label).length,
+        kl,
+        present: perAnswer(({ answers }, place) => (place < answers.length ? 1 : 0)),
+        relevance: perAnswer(({ relevance }, place) => relevance[place] ?? 0),
+        tokenWeights: batch.flatMap(weightsOf)
+      }
+      const { metrics, padding, tokens } = yield* trainer.update({
+        sequences: of.flatMap(({ sequences }) => sequences),
+        inputs: Object.fromEntries(Object.keys(objective.inputs).map((name) => [name, values[name]!]))
+      })
+      return {
+        ...metrics,
+        ...(loss.kind === "kto" ? { kl: Math.max(0, kl) } : {}),
+        ...(k === 0 ? { "preference/equal": equal, "preference/skipped": skipped } : {}),
+        "perf/padding": padding,
+        tokens
+      }
+    })
+
+    yield* runSteps({
+      total: params.steps,
+      restore: (dir) => trainer.restore(`${dir}/trainer.safetensors`),
+      save: (dir) => trainer.checkpoint(`${dir}/trainer.safetensors`),
+      step
+    })
+    yield* policy.save(outputs.policy.dir)
+  })
+})
