@@ -4,11 +4,12 @@
 import { Result, Schema } from "effect"
 import type { ArmSpec, Chain } from "./chain.ts"
 import type { Located } from "./located.ts"
+import { importPipeline } from "./module.ts"
 import { build } from "./Pipeline.ts"
 import type { ResolvedPipeline } from "./Planned.ts"
 import { type Ast, encodedAst } from "./paths.ts"
 import { didYouMean, type Place, type Problem, problemAt } from "./problems.ts"
-import { availablePipelines, importPipeline, pipelineFile } from "./resolve.ts"
+import { availablePipelines, pipelineFile } from "./resolve.ts"
 import type { TaskNode } from "./Stage.ts"
 
 /** An arm whose pipeline was found. */
@@ -49,11 +50,14 @@ export const resolveArms = async (chain: Chain, projectRoot: string, problems: A
     const word = entry.value._tag === "Leaf" ? entry.value.value : undefined
     if (typeof word !== "string") continue
     const found = pipelineFile(word, chain.folderOf(place.file), projectRoot)
-    const module = "file" in found ? await importPipeline(found.file) : found
-    if ("missing" in found || "missing" in module) {
-      const why = "missing" in found ? found.missing : "missing" in module ? module.missing : ""
+    if ("missing" in found) {
       const guess = didYouMean(word, available())
-      problems.push(problemAt(place, why, guess === null ? list() : `${guess} ${list()}`))
+      problems.push(problemAt(place, found.missing, guess === null ? list() : `${guess} ${list()}`))
+      continue
+    }
+    const module = await importPipeline(found.file)
+    if ("missing" in module) {
+      problems.push(problemAt(place, module.missing, module.hint))
       continue
     }
     const pipeline = { spec: word, file: found.file, pipeline: module.pipeline }

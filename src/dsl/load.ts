@@ -12,7 +12,8 @@ import { Experiment } from "./Experiment.ts"
 import { resolveFiles } from "./files.ts"
 import { problemsOf } from "./issues.ts"
 import { type Entry, emptyMap, follow, type Located, plain } from "./located.ts"
-import { build } from "./Pipeline.ts"
+import { thrown } from "./module.ts"
+import { build, type Refusal } from "./Pipeline.ts"
 import type { LoadedExperiment, Variant } from "./Planned.ts"
 import { applicable, expand, merge, nameVariants, unionDefaults, unknownKeys } from "./params.ts"
 import { type Ast, has, knownPaths } from "./paths.ts"
@@ -151,9 +152,17 @@ const unknown = (layer: Located, asts: ReadonlyArray<Ast>): ReadonlyArray<Proble
       didYouMean(
         dotted,
         asts.flatMap((ast) => knownPaths(ast))
-      ) ?? (entry.key.file === "--set" && path[0]! in Experiment.fields ? `${path[0]} is set in the file only` : null)
+      ) ?? (entry.key.file === "--set" ? setHint(path[0]!, entry.key.path) : null)
     )
   })
+
+/** `--set` of another part of the file than its parameters. */
+const setHint = (first: string, key: string): string | null =>
+  first === "params"
+    ? `leave \`params.\` out: ${key.slice("params.".length)}`
+    : first in Experiment.fields
+      ? `${first} is set in the file only`
+      : null
 
 const layerOf = (point: Point, place: Place): Located =>
   expand({ ...emptyMap(place), entries: new Map<string, Entry>(point) }).value
@@ -186,7 +195,17 @@ const decodeVariant = async (
     return { params: null, problems: [...problems, ...wrong.filter((p) => !said.has(`${p.file}:${p.line}:${p.col}`))] }
   }
   if (problems.length > 0) return { params: null, problems }
-  const refused = pipeline.check(decoded.success as never).map(({ path, message, hint }) => {
+  const failing = (what: string, cause: unknown) => ({
+    params: null,
+    problems: [problemAt(place, `pipeline ${pipeline.name} ${what}: ${thrown(cause)}`, "mend the pipeline there")]
+  })
+  let checked: ReadonlyArray<Refusal>
+  try {
+    checked = pipeline.check(decoded.success as never)
+  } catch (cause) {
+    return failing("cannot check its parameters", cause)
+  }
+  const refused = checked.map(({ path, message, hint }) => {
     const { node, key, found } = follow(tree, path.split("."))
     return problemAt(
       found ? (node._tag === "Leaf" ? node.at : (key ?? missingAt)) : { ...(key ?? missingAt), path: `params.${path}` },
@@ -199,7 +218,6 @@ const decodeVariant = async (
     const tasks = build(pipeline, decoded.success)
     return { tasks, params: Schema.encodeUnknownSync(pipeline.params)(decoded.success) as Json, problems: [] }
   } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause)
-    return { params: null, problems: [problemAt(place, `pipeline ${pipeline.name} cannot be built: ${why}`)] }
+    return failing("cannot be built", cause)
   }
 }

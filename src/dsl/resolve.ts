@@ -4,8 +4,7 @@
  */
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs"
 import { dirname, isAbsolute, join, parse, relative, resolve, sep } from "node:path"
-import { fileURLToPath, pathToFileURL } from "node:url"
-import type { AnyPipeline } from "./Pipeline.ts"
+import { fileURLToPath } from "node:url"
 
 /** Overtone's own folder: the one with its package.json. */
 export const ownRoot: string = nearestPackage(dirname(fileURLToPath(import.meta.url))) ?? process.cwd()
@@ -164,32 +163,6 @@ export const fileOrNothing = (path: string): string | undefined =>
   )
 
 const isFile = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isFile() === true
-
-/** What was thrown, and at which line of which file: Node heads a syntax error with it, and ends others' first frame so. */
-export const thrown = (cause: unknown): string => {
-  if (!(cause instanceof Error)) return String(cause)
-  const stack = cause.stack ?? ""
-  const place =
-    stack.match(/^file:\/\/\S+:\d+$/m)?.[0] ?? stack.match(/^ {4}at .*?(file:\/\/[^\s)]+:\d+):\d+\)?$/m)?.[1]
-  return place === undefined ? cause.message : `${cause.message}, at ${fileURLToPath(place)}`
-}
-
-/** Imports a module and takes its default export, if that is a Pipeline. */
-export const importPipeline = async (
-  file: string
-): Promise<{ readonly pipeline: AnyPipeline } | { readonly missing: string }> => {
-  let module: { readonly default?: unknown }
-  try {
-    module = (await import(/* @vite-ignore */ pathToFileURL(file).href)) as { readonly default?: unknown }
-  } catch (cause) {
-    return { missing: `${file} cannot be imported: ${thrown(cause)}` }
-  }
-  const value = module.default
-  const isPipeline = typeof value === "object" && value !== null && "_tag" in value && value._tag === "Pipeline"
-  return isPipeline
-    ? { pipeline: value as AnyPipeline }
-    : { missing: `${file} has no default export made by Pipeline.make` }
-}
 
 /** A path for people: relative to the working directory where that is shorter to read. */
 export const shownPath = (file: string): string => {

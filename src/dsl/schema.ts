@@ -9,6 +9,7 @@ import { join } from "node:path"
 import { Schema, SchemaAST } from "effect"
 import type { Json } from "./canonical.ts"
 import { Experiment } from "./Experiment.ts"
+import { importPipeline } from "./module.ts"
 import type { AnyPipeline } from "./Pipeline.ts"
 import {
   type Ast,
@@ -23,7 +24,7 @@ import {
   step,
   tagsOf
 } from "./paths.ts"
-import { availablePipelines, importPipeline, pipelineFile } from "./resolve.ts"
+import { availablePipelines, pipelineFile } from "./resolve.ts"
 
 export interface NamedPipeline {
   /** As `pipeline:` spells it. */

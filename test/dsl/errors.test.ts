@@ -2,8 +2,8 @@
 import { Effect, Exit } from "effect"
 import { describe, expect, it } from "vitest"
 import { loadExperiment } from "../../src/dsl/load.ts"
+import { thrown } from "../../src/dsl/module.ts"
 import { closest, editDistance } from "../../src/dsl/problems.ts"
-import { thrown } from "../../src/dsl/resolve.ts"
 import { places, problems, projectRoot } from "./support.ts"
 
 const head = "name: x\npipeline: op\n"
@@ -340,6 +340,10 @@ describe("a mistake is told where it stands", () => {
       stack: "file:///a/p.ts:4\nenum A { b }\n^^^^\n\nSyntaxError: no enums\n    at node:internal/typescript:72:36"
     })
     expect(thrown(syntax)).toBe("no enums, at /a/p.ts:4")
+    const stripped = Object.assign(new SyntaxError("no enums"), {
+      stack: "/a/p.ts:4\nenum A { b }\n^^^^\n\nSyntaxError: no enums\n    at node:internal/typescript:72:36"
+    })
+    expect(thrown(stripped)).toBe("no enums, at /a/p.ts:4")
     const missing = Object.assign(new Error("Cannot find package 'x'"), {
       stack: "Error: no\n    at node:internal:1:1"
     })
