@@ -61,8 +61,8 @@ export const parts = (kind: Kind, id: string): ReadonlyArray<Part> => {
         },
         {
           name: "evaluation",
-          sql: `select name, avg(value) as value, count(*) as prompts from cell_tasks join items using (task_key)
-            where cell_id = ${q} and node = 'evaluate' and split = 'test' group by name order by name`
+          sql: `select name, avg(value) as value, count(*) as prompts, split from cell_tasks join items using (task_key)
+            where cell_id = ${q} and node = 'evaluate' group by name, split order by name, split`
         }
       ]
     case "task":

@@ -5,9 +5,8 @@
 import { join, relative } from "node:path"
 import { Clock, Console, Effect } from "effect"
 import type { LoadedExperiment, Plan } from "../dsl/Planned.ts"
-import { ablationText } from "../report/ablation.ts"
-import { readAblation } from "../report/experiment.ts"
-import type { RunEvent } from "../runner/events.ts"
+import { experimentText, readAblation } from "../report/experiment.ts"
+import type { RunEvent, TaskEvent } from "../runner/events.ts"
 import { select } from "../runner/selection.ts"
 import { cpuSlots, run } from "../runner/supervisor.ts"
 import * as live from "../warehouse/live.ts"
@@ -119,6 +118,13 @@ const closing = (request: Request, experiment: LoadedExperiment): ReadonlyArray<
   `  ${command(request, "show", experiment.name)}`
 ]
 
+/** What the first failure was, in its first line. */
+const why = ([first, ...others]: ReadonlyArray<TaskEvent>): string => {
+  const message = first?.failure?.message.split("\n")[0]
+  if (first === undefined || message === undefined) return ""
+  return ` (${first.nodes.join(", ")}: ${message}${others.length > 0 ? `; and ${others.length} more` : ""})`
+}
+
 export const runExperiment = Effect.fn("exp.runExperiment")(function* (request: Request) {
   const { experiment, plan: whole } = yield* planned(request)
   const { plan, wanted, partial, unknownNode } = select(whole, request)
@@ -127,11 +133,16 @@ export const runExperiment = Effect.fn("exp.runExperiment")(function* (request: 
   }
   const out = yield* Console.Console
   const say = (line: string) => Effect.sync(() => (request.json ? out.error(line) : out.log(line)))
+  const failures: Array<TaskEvent> = []
   const summary = yield* Effect.scoped(
     Effect.gen(function* () {
-      const onEvent = request.json
+      const show = request.json
         ? (event: RunEvent): void => out.log(JSON.stringify(event))
         : yield* watching(request, plan, wanted)
+      const onEvent = (event: RunEvent): void => {
+        if (event.type === "task" && event.state === "failed") failures.push(event)
+        show(event)
+      }
       return yield* run(plan, {
         root: request.warehouse,
         projectRoot: experiment.projectRoot,
@@ -158,21 +169,21 @@ export const runExperiment = Effect.fn("exp.runExperiment")(function* (request: 
   const gates = partial || summary.failed > 0 ? [] : experiment.report.gates
   if (!request.json) {
     const paint = paintFor(process.stdout)
-    const compared = yield* readAblation(request.warehouse, experiment.name)
-    const text = compared.every((row) => row.value === null)
-      ? "Nothing to compare yet."
-      : ablationText(compared, {
-          ...(process.stdout.isTTY ? { width: process.stdout.columns } : {}),
-          emphasise: (line) => paint("bold", line)
-        })
-    yield* say(`\n${text}\n`)
-    for (const line of closing(request, experiment)) yield* say(line)
+    const text = yield* experimentText(request.warehouse, experiment.name, {
+      ...(process.stdout.isTTY ? { width: process.stdout.columns } : {}),
+      emphasise: (line) => paint("bold", line)
+    })
+    // Where tasks failed and nothing can be compared, the failure is all there is to say.
+    if (text !== "" || summary.failed === 0) {
+      yield* say(`\n${text === "" ? "Nothing to compare yet: no cell has been evaluated." : text}\n`)
+      for (const line of closing(request, experiment)) yield* say(line)
+    }
   }
   if (summary.failed > 0) {
     if (request.json) return yield* silently(Code.tasksFailed)
     return yield* new CommandFailed({
       code: Code.tasksFailed,
-      message: `${count(summary.failed, "task")} failed; the rest is done and kept. Try again: ${again(request)}`
+      message: `${count(summary.failed, "task")} failed${why(failures)}; ${summary.ran + summary.cached > 0 ? "the rest is done and kept" : "nothing was done"}. Try again: ${again(request)}`
     })
   }
   const wrong = gates.length === 0 ? [] : broken(gates, yield* readAblation(request.warehouse, experiment.name))

@@ -32,7 +32,9 @@ export interface Comparison {
   readonly method: string
 }
 
-const mean = (values: ReadonlyArray<number>): number => values.reduce((sum, value) => sum + value, 0) / values.length
+/** NaN without values. */
+export const mean = (values: ReadonlyArray<number>): number =>
+  values.reduce((sum, value) => sum + value, 0) / values.length
 
 /** Unbiased standard deviation; 0 for one value. */
 export const standardDeviation = (values: ReadonlyArray<number>): number => {
@@ -51,22 +53,21 @@ export const tInterval = (values: ReadonlyArray<number>, confidence: number): re
   return [centre - half, centre + half]
 }
 
-const grouped = <K, V>(rows: ReadonlyArray<V>, key: (row: V) => K): ReadonlyMap<K, ReadonlyArray<V>> =>
-  Map.groupBy(rows, key)
-
 const order = (a: number | string, b: number | string): number =>
   typeof a === "number" && typeof b === "number" ? a - b : String(a) < String(b) ? -1 : String(a) > String(b) ? 1 : 0
 
+/** A pair of results of one (seed, prompt). */
+export interface Paired extends Item {
+  readonly base: number
+  /** value - base. */
+  readonly difference: number
+}
+
 /**
- * Compares two arms' items of one metric. Pairs with a value that is not finite are left out; the order of rows does
- * not matter. Throws RangeError if an arm has two items for one (seed, prompt).
+ * Pairs two arms' items by (seed, prompt), in their order. Pairs with a value that is not finite are left out; the order of
+ * rows does not matter. Throws RangeError if an arm has two items for one (seed, prompt).
  */
-export const comparePaired = (
-  arm: ReadonlyArray<Item>,
-  baseline: ReadonlyArray<Item>,
-  options: { readonly confidence?: number; readonly heldFixed?: ReadonlyArray<string> } = {}
-): Comparison => {
-  const { confidence = 0.95, heldFixed = [] } = options
+export const pairItems = (arm: ReadonlyArray<Item>, baseline: ReadonlyArray<Item>): ReadonlyArray<Paired> => {
   const key = ({ seed, prompt }: Item) => JSON.stringify([seed, prompt])
   const indexed = (items: ReadonlyArray<Item>, who: string) => {
     const map = new Map(items.map((item) => [key(item), item]))
@@ -74,22 +75,41 @@ export const comparePaired = (
     return map
   }
   const own = indexed(arm, "the arm")
-  const pairs = [...indexed(baseline, "the baseline").values()]
-    .flatMap((base) => {
-      const item = own.get(key(base))
-      return item === undefined || !Number.isFinite(item.value) || !Number.isFinite(base.value)
-        ? []
-        : [
-            {
-              seed: base.seed,
-              prompt: base.prompt,
-              value: item.value,
-              base: base.value,
-              difference: item.value - base.value
-            }
-          ]
+  return [...indexed(baseline, "the baseline").values()]
+    .flatMap(({ prompt, seed, value: base }): ReadonlyArray<Paired> => {
+      const value = own.get(key({ seed, prompt, value: base }))?.value ?? Number.NaN
+      return Number.isFinite(value) && Number.isFinite(base)
+        ? [{ seed, prompt, value, base, difference: value - base }]
+        : []
     })
     .sort((a, b) => order(a.seed, b.seed) || order(a.prompt, b.prompt))
+}
+
+const meanDifferences = (pairs: ReadonlyArray<Paired>, by: "seed" | "prompt"): ReadonlyArray<number> =>
+  [...Map.groupBy(pairs, (pair) => pair[by]).values()].map((rows) => mean(rows.map(({ difference }) => difference)))
+
+/** Mean difference of each seed. */
+export const perSeed = (pairs: ReadonlyArray<Paired>): ReadonlyArray<number> => meanDifferences(pairs, "seed")
+/** Mean difference of each prompt. */
+export const perPrompt = (pairs: ReadonlyArray<Paired>): ReadonlyArray<number> => meanDifferences(pairs, "prompt")
+
+export interface ComparisonOptions {
+  /** 0.95 unless said otherwise. */
+  readonly confidence?: number
+  /** Nodes that the seeds had in common, for `method`. */
+  readonly heldFixed?: ReadonlyArray<string>
+  /** What the prompts are called in `method`. */
+  readonly prompts?: string
+}
+
+/** Compares two arms' items of one metric, paired as `pairItems` has it. */
+export const comparePaired = (
+  arm: ReadonlyArray<Item>,
+  baseline: ReadonlyArray<Item>,
+  options: ComparisonOptions = {}
+): Comparison => {
+  const { confidence = 0.95, heldFixed = [], prompts = "prompts" } = options
+  const pairs = pairItems(arm, baseline)
   const fixed = heldFixed.length === 0 ? "" : `; held fixed over seeds: ${heldFixed.join(", ")}`
   if (pairs.length === 0) {
     return {
@@ -104,10 +124,7 @@ export const comparePaired = (
       method: "no (seed, prompt) in common"
     }
   }
-  const bySeed = [...grouped(pairs, ({ seed }) => seed).values()].map((rows) => mean(rows.map((row) => row.difference)))
-  const byPrompt = [...grouped(pairs, ({ prompt }) => prompt).values()].map((rows) =>
-    mean(rows.map((row) => row.difference))
-  )
+  const [bySeed, byPrompt] = [perSeed(pairs), perPrompt(pairs)]
   const overSeeds = bySeed.length >= 3
   const interval = overSeeds
     ? tInterval(bySeed, confidence)
@@ -116,10 +133,10 @@ export const comparePaired = (
       : null
   const percent = `${Number((100 * confidence).toPrecision(6))} %`
   const method = overSeeds
-    ? `${percent} t interval over ${bySeed.length} seeds' paired mean differences`
+    ? `${percent} t interval over ${bySeed.length} seeds' paired mean differences${prompts === "prompts" ? "" : `, ${prompts}`}`
     : interval === null
       ? "one prompt: no interval"
-      : `${percent} bootstrap over prompts only (${bySeed.length} seed${bySeed.length === 1 ? "" : "s"})`
+      : `${percent} bootstrap over ${prompts} only (${bySeed.length} seed${bySeed.length === 1 ? "" : "s"})`
   return {
     seeds: bySeed.length,
     prompts: byPrompt.length,

@@ -18,10 +18,12 @@ export const readAblation = (
     Effect.orDie(decode(found))
   )
 
-/** The text of an experiment's ablation; empty where it has none. */
+/** The text of an experiment's ablation; empty where nothing could be compared or measured yet. */
 export const experimentText = (
   dir: string,
   experiment: string,
   options: AblationTextOptions = {}
 ): Effect.Effect<string, QueryRefused> =>
-  Effect.map(readAblation(dir, experiment), (found) => ablationText(found, options))
+  Effect.map(readAblation(dir, experiment), (found) =>
+    found.every(({ value }) => value === null) ? "" : ablationText(found, options)
+  )

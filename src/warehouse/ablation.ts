@@ -1,6 +1,6 @@
 /**
  * An ablation is arithmetic: every arm of an experiment against its baseline, for every metric of its report, paired by
- * (seed, prompt) over the test items of the node `evaluate`. One row per (metric, arm); nulls, with the reason in
+ * (seed, prompt) over the items of the node `evaluate` (of the split it was asked for). One row per (metric, arm); nulls, with the reason in
  * `method`, where there is nothing to base a number on. Pure; the intervals are `src/metrics/statistics.ts`.
  *
  * What counts: cells whose evaluation is done, of the experiment's newest whole run (and of partial ones since), as they
@@ -19,6 +19,13 @@ export interface CellState {
   /** The run that bound it. */
   readonly run: string
   readonly tasks: ReadonlyArray<{ readonly node: string; readonly key: string; readonly class: string | null }>
+  /** Which of an arm's parameters it has, where an arm stands for several; left out where it has one. */
+  readonly point?: string
+}
+
+/** One per-prompt result, of a split: `test` unless said otherwise. */
+export interface EvaluatedItem extends Item {
+  readonly split?: string
 }
 
 export interface Report {
@@ -29,7 +36,7 @@ export interface Report {
 }
 
 /** Per-prompt results, metric -> arm -> items. */
-export type Items = ReadonlyMap<string, ReadonlyMap<string, ReadonlyArray<Item>>>
+export type Items = ReadonlyMap<string, ReadonlyMap<string, ReadonlyArray<EvaluatedItem>>>
 
 export interface AblationRow {
   readonly metric: string
@@ -81,7 +88,7 @@ export const metricsOf = (report: Report, found: ReadonlyArray<string>): Readonl
 
 /** Nodes whose task is the same for every seed, in both arms where both have it: what the seeds say nothing about. */
 export const heldFixed = (cells: ReadonlyArray<CellState>): ReadonlyArray<string> => {
-  const arms = [...Map.groupBy(cells, (cell) => cell.arm).values()]
+  const arms = [...Map.groupBy(cells, (cell) => JSON.stringify([cell.arm, cell.point])).values()]
   if (arms.some((arm) => arm.length < 2)) return []
   const keys = (cell: CellState, node: string) =>
     cell.tasks
@@ -116,6 +123,11 @@ const nothing = (metric: string, arm: string, baseline: string | null, method: s
   method
 })
 
+/** The splits that items are of, in words: nothing for the test split, which is what is usually meant. */
+const splitsOf = (items: ReadonlyArray<EvaluatedItem>): string =>
+  [...new Set(items.map(({ split = "test" }) => split))].sort().join(" and ")
+const ofSplit = (split: string): string => (split === "test" ? "" : ` of the ${split} split`)
+
 /**
  * One arm against its baseline, a row per metric.
  * @param cells of both arms, consistent, evaluations done.
@@ -142,7 +154,16 @@ export const compareArms = (
     const of = (name: string) => items.get(metric)?.get(name) ?? []
     if (of(arm).length === 0) return nothing(metric, arm, baseline, `no results of ${arm} yet`)
     if (of(baseline).length === 0) return nothing(metric, arm, baseline, `no results of the baseline ${baseline} yet`)
-    const c = comparePaired(of(arm), of(baseline), { heldFixed: fixed })
+    const [split, other] = [splitsOf(of(arm)), splitsOf(of(baseline))]
+    if (split !== other) {
+      return nothing(
+        metric,
+        arm,
+        baseline,
+        `not compared: ${arm} was evaluated on the ${split} split, ${baseline} on ${other}`
+      )
+    }
+    const c = comparePaired(of(arm), of(baseline), { heldFixed: fixed, prompts: `prompts${ofSplit(split)}` })
     return {
       metric,
       arm,
@@ -165,7 +186,7 @@ export const describeArm = (arm: string, metrics: ReadonlyArray<string>, items: 
     const own = (items.get(metric)?.get(arm) ?? []).filter((item) => Number.isFinite(item.value))
     if (own.length === 0) return nothing(metric, arm, null, `no results of ${arm} yet`)
     return {
-      ...nothing(metric, arm, null, "no baseline: the mean over seeds and prompts"),
+      ...nothing(metric, arm, null, `no baseline: the mean over seeds and prompts${ofSplit(splitsOf(own))}`),
       nSeeds: new Set(own.map((item) => item.seed)).size,
       nPrompts: new Set(own.map((item) => item.prompt)).size,
       value: own.reduce((sum, item) => sum + item.value, 0) / own.length

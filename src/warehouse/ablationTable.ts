@@ -7,7 +7,6 @@ import { createHash } from "node:crypto"
 import type { DuckDBConnection } from "@duckdb/node-api"
 import { Effect } from "effect"
 import { SqlClient } from "effect/sql"
-import type { Item } from "../metrics/statistics.ts"
 import {
   type AblationRow,
   baselineOf,
@@ -15,6 +14,7 @@ import {
   compareArms,
   consistent,
   describeArm,
+  type EvaluatedItem,
   type Items,
   metricsOf,
   type Report
@@ -87,28 +87,29 @@ const readItems = Effect.fnUntraced(function* (experiment: string, cells: Readon
   const arms = new Map(cells.map((cell) => [cell.cell, cell.arm]))
   const reader = yield* Effect.promise(() =>
     connection.runAndReadAll(
-      "select cell_id, seed::integer, prompt_id, name, value from evaluations where experiment = $1 order by name, arm, seed, cell_id, prompt_id",
+      "select cell_id, seed::integer, prompt_id, name, value, split from evaluations where experiment = $1 order by name, arm, seed, cell_id, prompt_id",
       [experiment]
     )
   )
-  const items = new Map<string, Map<string, Array<Item>>>()
+  const items = new Map<string, Map<string, Array<EvaluatedItem>>>()
   // A result without rows has no columns either.
   if (reader.currentRowCount === 0) return items
-  const [cell, seed, prompt, name, value] = reader.getColumnsJS() as [
+  const [cell, seed, prompt, name, value, split] = reader.getColumnsJS() as [
     Array<string>,
     Array<number>,
     Array<string>,
     Array<string>,
-    Array<number | null>
+    Array<number | null>,
+    Array<string>
   ]
   for (let i = 0; i < cell.length; i++) {
     const arm = arms.get(cell[i]!)
     if (arm === undefined) continue
-    const byArm = items.get(name[i]!) ?? new Map<string, Array<Item>>()
+    const byArm = items.get(name[i]!) ?? new Map<string, Array<EvaluatedItem>>()
     items.set(name[i]!, byArm)
     const own = byArm.get(arm) ?? []
     byArm.set(arm, own)
-    own.push({ seed: seed[i]!, prompt: prompt[i]!, value: value[i] ?? Number.NaN })
+    own.push({ seed: seed[i]!, prompt: prompt[i]!, value: value[i] ?? Number.NaN, split: split[i]! })
   }
   return items
 })

@@ -108,6 +108,31 @@ describe("an arm against its baseline", () => {
     expect(row).toMatchObject({ difference: null, method: "not compared: numeric classes differ (cpu-f32 | xla-bf16)" })
   })
 
+  it("says of which split it is, if not the test split, and compares no two", () => {
+    const of = (arms: Readonly<Record<string, string>>): Items =>
+      new Map([
+        [
+          "m",
+          new Map(
+            Object.entries(arms).map(([arm, split]) => [
+              arm,
+              [0, 1, 2].flatMap((seed) => [0, 1].map((p) => ({ seed, prompt: `p${p}`, value: seed + p, split })))
+            ])
+          )
+        ]
+      ])
+    const [tuned] = compareArms("method", "base", ["m"], cells, of({ method: "development", base: "development" }))
+    expect(tuned!.method).toMatch(/^95 % t interval over 3 seeds' .*, prompts of the development split; held fixed/)
+    expect(tuned!.difference).toBe(0)
+    const [mixed] = compareArms("method", "base", ["m"], cells, of({ method: "development", base: "test" }))
+    expect(mixed).toMatchObject({
+      difference: null,
+      method: "not compared: method was evaluated on the development split, base on test"
+    })
+    const [alone] = describeArm("a", ["m"], of({ a: "development" }))
+    expect(alone!.method).toBe("no baseline: the mean over seeds and prompts of the development split")
+  })
+
   it("an arm without a baseline shows its means", () => {
     const [row] = describeArm(
       "a",

@@ -18,11 +18,12 @@ select run_id, task_key, stage, version, params, inputs, class, seed from raw.ta
 create view events as
 select attempt_id, name, detail, seq from raw.events;
 
--- Evaluations of finished cells, one row per cell, prompt and metric. `arm` has the sweep point in it.
+-- Evaluations of finished cells, one row per cell, prompt and metric. `arm` has the sweep point in it; `split` is the one
+-- that `evaluate.split` asked for, the test split unless somebody is tuning.
 create view evaluations as
-select c.experiment, c.cell_id, c.arm, c.seed, i.prompt_id, i.name, i.value
+select c.experiment, c.cell_id, c.arm, c.seed, i.prompt_id, i.name, i.value, i.split
 from cells c
   join cell_tasks ct using (cell_id)
   join tasks t on t.task_key = ct.task_key and t.state = 'done'
   join items i on i.task_key = ct.task_key
-where ct.node = 'evaluate' and i.split = 'test';
+where ct.node = 'evaluate';
