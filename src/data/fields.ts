@@ -67,8 +67,9 @@ export const parsed = (value: string): unknown => {
   }
 }
 
-/** The row's own `id` as text, or a name made of the source and the row's position. */
+/** The row's own `id` as text (a number as JSON writes it), or a name made of the source and the row's position. */
 export const idOf = (row: RawRow, stem: string): string => {
   const { id } = row.values
+  if (typeof id === "number" && Number.isFinite(id)) return String(id)
   return typeof id === "string" && id !== "" ? id : `${stem}/${row.index}`
 }

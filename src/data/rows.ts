@@ -11,10 +11,17 @@ import { Schema, Stream } from "effect"
 import { CsvFault, csvRecords } from "./csv.ts"
 import { BadRow, DataError, SourceUnreadable, UnknownFormat } from "./DataError.ts"
 
-/** Where rows come from: a file by its path, or a DuckDB query, on a database file or on none. */
+/**
+ * Where rows come from: a file by its path, or a DuckDB query: on a database file, or over a file that it calls `data`,
+ * or on neither.
+ */
 export const DataSource = Schema.Union([
   Schema.Struct({ path: Schema.NonEmptyString }),
-  Schema.Struct({ query: Schema.NonEmptyString, database: Schema.optionalKey(Schema.NonEmptyString) })
+  Schema.Struct({
+    query: Schema.NonEmptyString,
+    database: Schema.optionalKey(Schema.NonEmptyString),
+    data: Schema.optionalKey(Schema.NonEmptyString)
+  })
 ])
 export type DataSource = typeof DataSource.Type
 
@@ -29,7 +36,8 @@ export interface RawRow {
 }
 
 /** What messages call a source. */
-export const sourceName = (source: DataSource): string => ("path" in source ? source.path : "query")
+export const sourceName = (source: DataSource): string =>
+  "path" in source ? source.path : source.data === undefined ? "query" : `query over ${source.data}`
 
 /** A short name for ids: the file's name without its ending. */
 export const sourceStem = (source: DataSource): string =>
@@ -129,12 +137,15 @@ async function* queryRows(
   source: string,
   query: string,
   values: Array<string>,
-  database?: string
+  { data, database }: { readonly database?: string; readonly data?: string } = {}
 ): AsyncGenerator<RawRow> {
   const instance = await DuckDBInstance.create(database ?? ":memory:", database ? { access_mode: "READ_ONLY" } : {})
   try {
     const connection = await instance.connect()
     try {
+      if (data !== undefined) {
+        await connection.run(`create temp view data as select * from '${data.replaceAll("'", "''")}'`)
+      }
       const result = await connection.stream(query, values)
       let index = 0
       for await (const rows of result.yieldRowObjectJs()) {
@@ -152,7 +163,7 @@ async function* queryRows(
 }
 
 const open = (source: DataSource): AsyncIterable<RawRow> => {
-  if ("query" in source) return queryRows("query", source.query, [], source.database)
+  if ("query" in source) return queryRows(sourceName(source), source.query, [], source)
   const { path } = source
   switch (extname(path).toLowerCase()) {
     case ".jsonl":

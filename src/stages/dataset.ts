@@ -72,9 +72,7 @@ const demonstration = ({ id, perspectives, prompt }: Situation): PromptCompletio
 
 /** `data` in a query is the file. */
 const sourceOf = ({ path, query }: { readonly path: Param.FileRef; readonly query?: string }) =>
-  query === undefined
-    ? { path: path.path }
-    : { query: `with data as (select * from '${path.path.replaceAll("'", "''")}') ${query}` }
+  query === undefined ? { path: path.path } : { query, data: path.path }
 
 export const dataset = Stage.make("dataset", {
   module: import.meta.url,

@@ -10,9 +10,10 @@
  *
  * A scratch encoder reads a word-level vocabulary of its training texts; word dropout teaches it an unknown word, without
  * which the random embeddings of unseen words wreck matching across families. With 0 steps the encoder passes through
- * untrained, and thresholds are still calibrated.
+ * untrained, and thresholds are still calibrated. A step of progress after the updates is a micro-batch of embedding; what
+ * was trained is kept before the first, so that a kill there costs no update.
  */
-import { Effect, Schema } from "effect"
+import { Effect, Option, Schema } from "effect"
 import { FileSystem } from "effect/FileSystem"
 import { optional } from "../artifact/Kind.ts"
 import { Encoder, JudgedPairs, Triplets } from "../artifact/kinds.ts"
@@ -111,6 +112,23 @@ export const estimator = Stage.make("estimator", {
           wordDeviation: 0.1,
           seed
         })
+    const held = inputs.heldOut ? yield* inputs.heldOut.rows : []
+    const across = inputs.across ? yield* inputs.across.rows : undefined
+    const within = inputs.within ? yield* inputs.within.rows : undefined
+    const sides = (pairs: ReadonlyArray<JudgedPair> = []) => [
+      pairs.map(({ left }) => left),
+      pairs.map(({ right }) => right)
+    ]
+    const lists = [
+      held.map(({ anchor }) => anchor),
+      held.map(({ positive }) => positive),
+      held.map(({ negative }) => negative),
+      ...sides(across),
+      ...sides(within)
+    ].map((texts) => texts.map(read))
+    const plans = lists.map((texts) => encoder.plan(texts))
+    const total = params.steps + plans.flat().length
+
     if (params.steps > 0) {
       if (rows.length === 0) return yield* new NoTriplets()
       const trainer = yield* encoder.trainer(
@@ -119,10 +137,11 @@ export const estimator = Stage.make("estimator", {
         inputs.base ? {} : { wordDropout: { rate: params.wordDropout, seed } }
       )
       const rowsOf = stepRows(seed, "estimator", rows.length, params.batchSize)
+      const save = (dir: string) => trainer.checkpoint(`${dir}/trainer.safetensors`)
       yield* runSteps({
         total: params.steps,
         restore: (dir) => trainer.restore(`${dir}/trainer.safetensors`),
-        save: (dir) => trainer.checkpoint(`${dir}/trainer.safetensors`),
+        save,
         step: (k) => {
           const batch = distinct(rowsOf(k).map((row) => rows[row]!))
           return Effect.map(
@@ -130,26 +149,41 @@ export const estimator = Stage.make("estimator", {
             ({ metrics, padding, tokens }) => ({ ...metrics, tokens, "perf/padding": padding })
           )
         }
-      })
+      }).pipe(Effect.provideService(Task, { ...task, progress: (step) => task.progress(step, total) }))
+      const resumed = Option.getOrUndefined(yield* task.resume)
+      if (resumed?.step !== params.steps && total > params.steps && (yield* task.checkpointDue)) {
+        yield* task.checkpoint(params.steps, null, save)
+      }
     }
 
-    const embed = (texts: ReadonlyArray<string>) => encoder.embed(texts.map(read))
+    let embedded = 0
+    const embed = Effect.fnUntraced(function* (list: number) {
+      const texts = lists[list]!
+      const embeddings = new Array<Float32Array>(texts.length)
+      for (const part of plans[list]!) {
+        const own = yield* encoder.embed(part.map((row) => texts[row]!))
+        part.forEach((row, k) => {
+          embeddings[row] = own[k]!
+        })
+        yield* task.progress(params.steps + ++embedded, total)
+      }
+      return embeddings
+    })
     const found: Record<string, number> = {}
     if (inputs.heldOut) {
-      const held = yield* inputs.heldOut.rows
-      const [anchors, positives, negatives] = [
-        yield* embed(held.map(({ anchor }) => anchor)),
-        yield* embed(held.map(({ positive }) => positive)),
-        yield* embed(held.map(({ negative }) => negative))
-      ]
+      const [anchors, positives, negatives] = [yield* embed(0), yield* embed(1), yield* embed(2)]
       found["estimator/triplet_accuracy"] = tripletAccuracy(
         anchors.map((anchor, k) => cosine(anchor, positives[k]!)),
         anchors.map((anchor, k) => cosine(anchor, negatives[k]!))
       )
     }
-    const calibrate = Effect.fnUntraced(function* (name: "coverage" | "uniqueness", pairs: ReadonlyArray<JudgedPair>) {
-      const left = yield* embed(pairs.map((pair) => pair.left))
-      const right = yield* embed(pairs.map((pair) => pair.right))
+    const calibrate = Effect.fnUntraced(function* (
+      name: "coverage" | "uniqueness",
+      pairs: ReadonlyArray<JudgedPair> | undefined,
+      list: number
+    ) {
+      if (pairs === undefined) return paperCard.thresholds[name]
+      const [left, right] = [yield* embed(list), yield* embed(list + 1)]
       const judged = { similarities: left.map((a, k) => cosine(a, right[k]!)), same: pairs.map(({ same }) => same) }
       const { threshold } = calibrateThreshold(judged, "accuracy")
       const { accuracy, f1 } = agreementAt(judged, threshold)
@@ -161,12 +195,8 @@ export const estimator = Stage.make("estimator", {
     const card: EstimatorCard = {
       prefix: params.prefix,
       thresholds: {
-        coverage: inputs.across
-          ? yield* calibrate("coverage", yield* inputs.across.rows)
-          : paperCard.thresholds.coverage,
-        uniqueness: inputs.within
-          ? yield* calibrate("uniqueness", yield* inputs.within.rows)
-          : paperCard.thresholds.uniqueness
+        coverage: yield* calibrate("coverage", across, 3),
+        uniqueness: yield* calibrate("uniqueness", within, 5)
       }
     }
     yield* task.metrics(params.steps, found)

@@ -72,7 +72,7 @@ describe("layouts", () => {
       { id: "op/0", prompt: "Telling, a lie", perspectives: [justice] }
     ])
     expect(await read(situationReader, modular)).toEqual([
-      { id: "modular/0", prompt: "Telling, a lie", perspectives: [justice] }
+      { id: "0", prompt: "Telling, a lie", perspectives: [justice] }
     ])
     expect(await read(situationReader, own)).toEqual([
       { id: "a", prompt: "Telling, a lie", perspectives: [{ ...justice, meaning: "1+" }] }

@@ -83,6 +83,34 @@ describe("the split", () => {
   )
 })
 
+describe("a query over the file", () => {
+  const ids = (query: string) =>
+    Effect.gen(function* () {
+      const rows = six.map((one, k) => ({ ...one, id: 10 + k }))
+      const { out } = yield* runStage(dataset, from(rows, { query, test: 1, development: 0 }))
+      const all = [...(yield* rowsOf(Situations, out.test)), ...(yield* rowsOf(Situations, out.train))]
+      return all.map(({ id }) => id).sort()
+    })
+
+  it.effect("may begin with `with` or `from`, may end with a comment; numbers are ids as text", () =>
+    Effect.gen(function* () {
+      assert.deepStrictEqual(yield* ids("select * from data where id < 13"), ["10", "11", "12"])
+      assert.deepStrictEqual(yield* ids("with few as (from data where id > 12) select * from few -- the last"), [
+        "13",
+        "14",
+        "15"
+      ])
+      assert.deepStrictEqual(yield* ids("from data order by id desc limit 2;"), ["14", "15"])
+    })
+  )
+
+  it.effect("that DuckDB refuses is told with the file it is over", () =>
+    Effect.map(failStage(dataset, from(six, { query: "select nothing from data" })), (error) =>
+      assert.match(error.message, /^query over .*rows\.jsonl: .*"nothing" not found/)
+    )
+  )
+})
+
 describe("refused", () => {
   const message = (rows: ReadonlyArray<unknown>, more?: Readonly<Record<string, unknown>>) =>
     Effect.map(failStage(dataset, from(rows, more)), (error) => error.message)

@@ -187,6 +187,35 @@ describe("estimator", () => {
     })
   )
 
+  it.live("what was trained is kept before thresholds are calibrated, and progress goes on there", () =>
+    Effect.gen(function* () {
+      const { world } = yield* ground
+      const inputs = (yield* tinyEstimator(fresh, world, 0)).triplets
+      const all = { inputs, params: { ...tinyEncoderParams, steps: 4 }, seed: 1 }
+      const whole = yield* runStage(estimator, { dir: fresh(), ...all })
+      const first = yield* attemptStage(estimator, { dir: fresh(), ...all, checkpointEvery: 1, breakAt: 4 })
+      assert.isTrue(Exit.hasInterrupts(first.exit))
+      assert.strictEqual(first.said.metrics.length, 4)
+      const resume = first.said.checkpoints.at(-1)!
+      assert.strictEqual(resume.step, 4)
+      const rest = yield* runStage(estimator, { dir: fresh(), ...all, checkpointEvery: 1, resume })
+      assert.deepStrictEqual(rest.said.checkpoints, [])
+      assert.deepStrictEqual(
+        rest.said.metrics.map(({ step }) => step),
+        [4]
+      )
+      assert.deepStrictEqual(weights(rest.out.estimator), weights(whole.out.estimator))
+      assert.deepStrictEqual(card(rest.out.estimator), card(whole.out.estimator))
+      const { progress } = whole.said
+      const of = progress[0]!.of
+      assert.isAbove(of, 4 + 6)
+      assert.deepStrictEqual(
+        progress,
+        Array.from({ length: of + 1 }, (_, step) => ({ step, of }))
+      )
+    })
+  )
+
   it.live("a base that is to be trained without triplets is refused", () =>
     Effect.gen(function* () {
       const { world } = yield* ground
