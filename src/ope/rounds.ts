@@ -53,7 +53,7 @@ export interface Rounds {
 }
 
 /** The distinct responses of some texts, by their first places. */
-const firsts = (texts: ReadonlyArray<string>): ReadonlyArray<number> =>
+export const firsts = (texts: ReadonlyArray<string>): ReadonlyArray<number> =>
   texts.flatMap((text, k) => (texts.indexOf(text) === k ? [k] : []))
 
 /** Log-propensities under both policies of a slate's responses, and of its pool where that is known. */
@@ -72,10 +72,11 @@ export const slatePropensities = (propensity: Propensity, slate: ScoredSlate) =>
 const mean = (values: ReadonlyArray<number>) => values.reduce((sum, value) => sum + value, 0) / values.length
 
 /** Predicted votes of a text at a place of slate i. */
-type VoteModel = (slate: number, text: string, place: number) => number
+export type VoteModel = (slate: number, text: string, place: number) => number
 
-const fittedVotes = (
-  slates: ReadonlyArray<ScoredSlate>,
+/** The cross-fitted model of scaled votes [slates][places]. */
+export const fittedVotes = (
+  slates: ReadonlyArray<Pick<ScoredSlate, "query" | "texts">>,
   votes: ReadonlyArray<ReadonlyArray<number>>,
   shrink: number
 ): VoteModel => {
@@ -125,7 +126,7 @@ const exactVotes =
           )
     if (votes === null) {
       throw new RangeError(
-        "an `exact` reward model needs a log whose truth is known, and votes on the scale `share` or `raw`; take `fitted`"
+        "an `exact` reward model needs a log whose truth is known, and votes on the scale `rate` or `raw`; take `fitted`"
       )
     }
     return votes[place]!

@@ -51,7 +51,7 @@ export const expectedVotes = (
   const { positionBias, shares, voters } = people
   const approval = approvals.map((of) => of.reduce((sum, p, g) => sum + shares[g]! * p, 0))
   if (scale === "min-max") return null
-  if (scale === "share") return approval
+  if (scale === "rate") return approval
   if (scale === "raw") return approval.map((p, k) => voters * positionBias ** k * p)
   const size = approvals.length
   // [groups][places]
@@ -95,19 +95,20 @@ export const slateCount = ({ approvals, replacement, size }: KnownSlates): numbe
 /**
  * The value of the policy with probabilities exp(policy) on the pool [pool], by enumeration; null where it cannot be
  * told: `min-max` votes, more than 20,000 slates, and per-response weights on slates without replacement (whose places
- * are not independent).
+ * are not independent). `propensities` [pool] are what rewards are made of, where that is not the probability itself.
  */
 export const enumeratedValue = (
   known: KnownSlates,
   reward: RewardSettings,
   weighting: Weighting,
   policy: ReadonlyArray<number>,
-  behaviour: ReadonlyArray<number>
+  behaviour: ReadonlyArray<number>,
+  propensities: ReadonlyArray<number> = policy
 ): number | null => {
   const { approvals, replacement, size } = known
   if (reward.votes === "min-max" || (weighting === "independent" && !replacement)) return null
   const p = policy.map(Math.exp)
-  const rewardOf = (answer: number, vote: number) => responseReward(reward, vote, policy[answer]!, size)
+  const rewardOf = (answer: number, vote: number) => responseReward(reward, vote, propensities[answer]!, size)
   if (reward.votes !== "slate-normalised" && replacement) {
     // What a response earns does not depend on the others: the sum over slates is a product of sums.
     const mass = p.reduce((sum, x) => sum + x, 0)

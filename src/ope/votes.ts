@@ -11,10 +11,10 @@
  * with scale = K for slate-normalised votes, so that the mean is the sum above, and 1 otherwise.
  */
 
-export const voteScales = ["slate-normalised", "min-max", "raw", "share"] as const
+export const voteScales = ["slate-normalised", "min-max", "raw", "rate"] as const
 /**
  * slate-normalised: h / sum of the slate's h (uniform where all are 0); min-max: (h - min) / (max - min) in the slate (1/2
- * where all are equal); raw: h; share: h / exposure, what places in the slate cannot distort.
+ * where all are equal); raw: h; rate: h / exposure, what places in the slate cannot distort.
  */
 export type VoteScale = (typeof voteScales)[number]
 
@@ -25,7 +25,7 @@ export const diversities = ["soft-entropy", "p-log-p"] as const
 export type DiversityForm = (typeof diversities)[number]
 
 /**
- * The votes of a slate on a scale. Throws a RangeError for no votes, for negative and not finite ones, and for `share`
+ * The votes of a slate on a scale. Throws a RangeError for no votes, for negative and not finite ones, and for `rate`
  * without exposures.
  */
 export const scaleVotes = (
@@ -51,7 +51,7 @@ export const scaleVotes = (
       return votes.map((vote) => (high === low ? 0.5 : (vote - low) / (high - low)))
     case "raw":
       return votes
-    case "share":
+    case "rate":
       if (exposure === undefined || exposure.length !== votes.length) {
         throw new RangeError(
           `votes on the scale \`share\` need an exposure each: [${votes.length}] votes, [${exposure?.length ?? 0}] exposures`
@@ -73,7 +73,7 @@ export interface RewardSettings {
 export const checkReward = ({ cu, votes }: Pick<RewardSettings, "cu" | "votes">): void => {
   if (cu === "label" && votes === "slate-normalised") {
     throw new RangeError(
-      "cu `label` with `slate-normalised` votes rewards every slate with exactly 1/K, whatever the votes; take `share`, `min-max` or `raw`"
+      "cu `label` with `slate-normalised` votes rewards every slate with exactly 1/K, whatever the votes; take `rate`, `min-max` or `raw`"
     )
   }
 }

@@ -91,14 +91,14 @@ describe("votes and rewards", () => {
     expect(scaleVotes("min-max", [2, 4, 3])).toEqual([0, 1, 0.5])
     expect(scaleVotes("min-max", [4, 4])).toEqual([0.5, 0.5])
     expect(scaleVotes("raw", [4, 0])).toEqual([4, 0])
-    expect(scaleVotes("share", [4, 1], [8, 4])).toEqual([0.5, 0.25])
+    expect(scaleVotes("rate", [4, 1], [8, 4])).toEqual([0.5, 0.25])
   })
 
   it("refuse negative and missing votes, and labels whose votes could not matter", () => {
     expect(() => scaleVotes("raw", [1, -1])).toThrow(/at least 0, not -1/)
     expect(() => scaleVotes("raw", [Number.NaN])).toThrow(/not NaN/)
     expect(() => scaleVotes("raw", [])).toThrow(/without responses/)
-    expect(() => scaleVotes("share", [1, 2])).toThrow(/\[2\] votes, \[0\] exposures/)
+    expect(() => scaleVotes("rate", [1, 2])).toThrow(/\[2\] votes, \[0\] exposures/)
     expect(() => checkReward({ cu: "label", votes: "slate-normalised" })).toThrow(/whatever the votes/)
   })
 

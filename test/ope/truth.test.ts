@@ -26,7 +26,7 @@ describe("expected votes", () => {
   it("by hand: one voter of one group, who looks at the second place half the time", () => {
     const people = { voters: 1, positionBias: 0.5, shares: [1] }
     const approvals = [[0.5], [0.8]]
-    expect(expectedVotes("share", people, approvals)).toEqual([0.5, 0.8])
+    expect(expectedVotes("rate", people, approvals)).toEqual([0.5, 0.8])
     expect(expectedVotes("raw", people, approvals)).toEqual([0.5, 0.4])
     // votes (1,1) .5 * .4: half each; (1,0) .3: first; (0,1) .2: second; (0,0) .3: half each
     const [first, second] = expectedVotes("slate-normalised", people, approvals)!
@@ -73,7 +73,7 @@ const settings: OpeSettings = {
   set: "product",
   weighting: "joint",
   cu: "label",
-  votes: "share",
+  votes: "rate",
   diversity: "soft-entropy",
   lambda: 0,
   shrink: 1,
@@ -112,7 +112,7 @@ const everySlate = ({ behaviour, known, policy }: Case, votes: OpeSettings["vote
       const [p0a, p0b] = [Math.exp(behaviour[a]!), Math.exp(behaviour[b]!)]
       const chance = known.replacement ? p0a * p0b : (p0a * p0b) / (1 - p0a)
       const expected = expectedVotes(votes, known, [known.approvals[a]!, known.approvals[b]!])!
-      // Already on the scale: as raw votes, or for `share` with an exposure of 1.
+      // Already on the scale: as raw votes, or for `rate` with an exposure of 1.
       const slate: ScoredSlate = {
         query: "q",
         texts: [texts[a]!, texts[b]!],
@@ -135,7 +135,7 @@ describe("enumerated value", () => {
   const forms = fc.record({
     weighting: fc.constantFrom("joint" as const, "independent" as const),
     cu: fc.constantFrom("label" as const, "prob" as const),
-    votes: fc.constantFrom("share" as const, "raw" as const),
+    votes: fc.constantFrom("rate" as const, "raw" as const),
     lambda: fc.constantFrom(0, 0.5)
   })
 
@@ -188,7 +188,7 @@ describe("enumerated value", () => {
     const two = (logs: ReadonlyArray<number>, tokens: ReadonlyArray<number>) =>
       logs.map((logprob, k) => ({ logprob, tokens: tokens[k]! }))
     const biased = sum(
-      everySlate(one, "share").map(({ chance, slate }) => {
+      everySlate(one, "rate").map(({ chance, slate }) => {
         const place = slate.texts.map((text) => Number(text.slice(-1)))
         const tokens = place.map((k) => [4, 1, 2][k]!)
         const scored = {
@@ -212,7 +212,7 @@ describe("enumerated value", () => {
     fc.assert(
       fc.property(makeCase(true), (one) => {
         const s = { ...settings, model: "exact" } as const
-        const values = everySlate(one, "share").map(({ slate }) => valueOf("dr", makeRounds([slate], s).rounds))
+        const values = everySlate(one, "rate").map(({ slate }) => valueOf("dr", makeRounds([slate], s).rounds))
         const truth = enumeratedValue(one.known, s, "joint", one.policy, one.behaviour)!
         for (const value of values) expect(value).toBeCloseTo(truth, 9)
       }),
