@@ -1,0 +1,528 @@
+/**
+ * Every policy-gradient loss and what they share: against TRL's own numbers and PyTorch's, by hand, by central differences,
+ * and reduced to one another.
+ */
+import { readFileSync } from "node:fs"
+import { join } from "node:path"
+import { assert, describe, it } from "@effect/vitest"
+import * as fc from "fast-check"
+import { type CispoSettings, cispo } from "../../src/objectives/cispo.ts"
+import { copg } from "../../src/objectives/copg.ts"
+import { importanceWeights } from "../../src/objectives/correction.ts"
+import { dppo } from "../../src/objectives/dppo.ts"
+import { grpo } from "../../src/objectives/grpo.ts"
+import { gspo } from "../../src/objectives/gspo.ts"
+import { klEstimators, klValue } from "../../src/objectives/kl.ts"
+import type { TokenObjective } from "../../src/objectives/Objective.ts"
+import type { PolicyGradientSettings } from "../../src/objectives/policyGradient.ts"
+import { reinforce } from "../../src/objectives/reinforce.ts"
+import { root } from "../support/imports.ts"
+import { asRows, evaluateTokens, namesOf, type Rows } from "./evaluate.ts"
+
+interface Reference {
+  readonly loss: number
+  readonly gradient: ReadonlyArray<number>
+  readonly logs: Readonly<Record<string, number>>
+}
+type Flat = ReadonlyArray<number>
+const file = join(root, "test/golden/objectives/policyGradient.json")
+const golden: Record<"logp" | "old" | "ref" | "mask" | "weights" | "advantages", Flat> &
+  Record<"trl" | "formula", Readonly<Record<string, Reference>>> & {
+    readonly shape: readonly [number, number]
+    readonly maxTokens: number
+  } = JSON.parse(readFileSync(file, "utf8"))
+
+const close = (a: number, b: number, tolerance = 1e-9, what = "") =>
+  assert.isAtMost(Math.abs(a - b), tolerance * Math.max(1, Math.abs(b)), `${what} ${a} against ${b}`)
+const closeAll = (a: Flat, b: Flat, tolerance = 1e-9) => {
+  assert.lengthOf(a, b.length)
+  a.forEach((value, i) => {
+    close(value, b[i]!, tolerance, `at ${i}`)
+  })
+}
+
+const rowsOf = (values: Flat) => asRows(values, golden.shape)
+/** The batch of the reference numbers; its log-probabilities replaced, if given. */
+const batch = (logp: Flat = golden.logp, inputs: Rows["inputs"] = {}): Rows => ({
+  logprobs: rowsOf(logp),
+  mask: rowsOf(golden.mask),
+  inputs: {
+    advantages: golden.advantages,
+    oldLogprobs: rowsOf(golden.old),
+    refLogprobs: rowsOf(golden.ref),
+    weights: rowsOf(golden.weights),
+    tokensPerUpdate: 20,
+    ...inputs
+  }
+})
+const given = { old: "given" } as const
+
+const ofTrl: Readonly<Record<string, TokenObjective>> = {
+  bnpo: grpo(given),
+  "clip-higher": grpo({ ...given, clipHigh: 0.28 }),
+  "dapo of 20 tokens": grpo({ ...given, aggregation: "token-mean-global" }),
+  grpo: grpo({ ...given, aggregation: "sequence-mean" }),
+  dr_grpo: grpo({ ...given, aggregation: "constant", maxTokens: golden.maxTokens }),
+  delta: grpo({ ...given, delta: 1.4 }),
+  k3: grpo({ ...given, klCoefficient: 0.3 }),
+  "k3 corrected": grpo({ ...given, klCoefficient: 0.3, klCorrected: true }),
+  weighted: grpo({ ...given, klCoefficient: 0.3, weighted: true, aggregation: "sequence-mean" }),
+  "entropy bonus": grpo({ ...given, entropyBonus: 0.1, aggregation: "constant", maxTokens: golden.maxTokens }),
+  gspo: gspo({ ...given, clipLow: 0.1, clipHigh: 0.15 }),
+  cispo: cispo({ ...given, cap: 1.3 })
+}
+const ofFormula: Readonly<Record<string, TokenObjective>> = {
+  reinforce: reinforce(given),
+  "dppo tv": dppo({ ...given, low: 0.05, high: 0.08 }),
+  "dppo tv, cap": dppo({ ...given, low: 9, high: 9, cap: 1.1 }),
+  "dppo kl": dppo({ ...given, divergence: "kl", low: 0.02, high: 0.01 }),
+  copg: copg({ ...given, clipHigh: 0.3 }),
+  dual: grpo({ ...given, dualClip: 1.3 }),
+  k1: grpo({ ...given, klCoefficient: 0.3, klEstimator: "k1" }),
+  k2: grpo({ ...given, klCoefficient: 0.3, klEstimator: "k2" }),
+  "k2 corrected": grpo({ ...given, klCoefficient: 0.3, klEstimator: "k2", klCorrected: true })
+}
+
+describe("against independent implementations", () => {
+  const compare = (objective: TokenObjective, reference: Reference, logs: ReadonlyArray<string>) => {
+    const found = evaluateTokens(objective, batch())
+    close(found.loss, reference.loss)
+    closeAll(found.by, reference.gradient)
+    for (const name of logs) close(found.log(name), reference.logs[name]!, 1e-9, name)
+  }
+
+  it.each(Object.keys(ofTrl))("TRL: %s", (name) => {
+    const reference = golden.trl[name]!
+    // TRL counts clipped rows of a sequence ratio, here their tokens are counted.
+    compare(ofTrl[name]!, reference, name === "gspo" ? [] : Object.keys(reference.logs))
+  })
+
+  it("TRL: luspo is gspo under `constant`, times the most tokens", () => {
+    const luspo = gspo({
+      ...given,
+      clipLow: 0.1,
+      clipHigh: 0.15,
+      aggregation: "constant",
+      maxTokens: golden.maxTokens
+    })
+    const found = evaluateTokens(luspo, batch())
+    close(found.loss * golden.maxTokens, golden.trl["luspo"]!.loss)
+    closeAll(
+      found.by.map((by) => by * golden.maxTokens),
+      golden.trl["luspo"]!.gradient
+    )
+  })
+
+  it.each(Object.keys(ofFormula))("PyTorch: %s", (name) => {
+    compare(ofFormula[name]!, golden.formula[name]!, [])
+  })
+
+  it("the batch reaches every clip and mask", () => {
+    const shares = (objective: TokenObjective, names: ReadonlyArray<string>) => {
+      const found = evaluateTokens(objective, batch())
+      for (const name of names) assert.isAbove(found.log(name), 0, `${objective.name} ${name}`)
+    }
+    const both = ["clip_ratio/low_mean", "clip_ratio/high_mean"]
+    shares(ofTrl["bnpo"]!, both)
+    shares(ofTrl["gspo"]!, both.slice(0, 1))
+    for (const name of ["dppo tv", "dppo kl", "copg"]) shares(ofFormula[name]!, both)
+    shares(ofTrl["cispo"]!, ["cispo_clip_ratio"])
+  })
+})
+
+describe("by hand", () => {
+  const l = Math.log(2)
+  // Ratios 2, 2, 1/2, 1/2 with A = 1, -1, 1, -1; p = 1/2, 1/2, 1/4, 1/4 and mu = 1/4, 1/4, 1/2, 1/2.
+  const four: Rows = {
+    logprobs: [[-l], [-l], [-2 * l], [-2 * l]],
+    mask: [[1], [1], [1], [1]],
+    inputs: { advantages: [1, -1, 1, -1], oldLogprobs: [[-2 * l], [-2 * l], [-l], [-l]] }
+  }
+  const find = (objective: TokenObjective) => evaluateTokens(objective, four)
+
+  it("cispo: weights min(2, 1.5), the same, 1/2, 1/2", () => {
+    const found = find(cispo({ ...given, cap: 1.5 }))
+    // -(1.5 * -l * 1 + 1.5 * -l * -1 + .5 * -2l * 1 + .5 * -2l * -1) / 4 = 0; gradients -w A / 4
+    close(found.loss, 0)
+    closeAll(found.by, [-0.375, 0.375, -0.125, 0.125])
+    close(found.log("cispo_clip_ratio"), 0.25)
+    closeAll(find(cispo({ ...given, cap: 1.5, floor: 0.75 })).by, [-0.375, 0.375, -0.1875, 0.1875])
+  })
+
+  it("copg: clipped where PPO is; elsewhere the gradient is A, whatever the ratio", () => {
+    // row 0: A > 0 above: max(l, l(2 - log2(1.2))) is the clipped one; row 3: A < 0 below: clipped. Rows 1, 2: -A logp
+    const found = find(copg(given))
+    const upper = -2 * l + Math.log(1.2)
+    const lower = -l + Math.log(0.8)
+    close(found.loss, (-upper + -l + 2 * l + lower) / 4)
+    closeAll(found.by, [0, 0.25, -0.25, 0])
+  })
+
+  it("dppo: |p - mu| is 1/4 everywhere; only what moves on is masked", () => {
+    // threshold .2: rows 0 (up, A > 0) and 3 (down, A < 0) are masked; weights 2 and 1/2 on rows 1 and 2
+    closeAll(find(dppo(given)).by, [0, 0.5, -0.125, 0])
+    closeAll(find(dppo({ ...given, high: 0.3 })).by, [-0.5, 0.5, -0.125, 0])
+    closeAll(find(dppo({ ...given, low: 0.3, cap: 1.5 })).by, [0, 0.375, -0.125, 0.125])
+    // kl of mu = 1/4 to p = 1/2: .25 log(1/2) + .75 log(1.5) = .13081; of 1/2 to 1/4: .5 log 2 + .5 log(2/3) = .14384
+    const kl = (low: number, high: number) => find(dppo({ ...given, divergence: "kl", low, high })).by
+    closeAll(kl(0.1438, 0.1308), [0, 0.5, -0.125, 0])
+    closeAll(kl(0.1439, 0.1309), [-0.5, 0.5, -0.125, 0.125])
+  })
+
+  it("gspo: the geometric mean of a row's ratios", () => {
+    // Row 0: ratios 2 and 1/2, s = 1, A = 1: -1. Row 1: ratios 2 and 2, s = 2, A = 1, clip .5: -1.5, no gradient.
+    const found = evaluateTokens(gspo({ ...given, clipLow: 0.5, clipHigh: 0.5 }), {
+      logprobs: [
+        [-l, -2 * l],
+        [-l, -l]
+      ],
+      mask: [
+        [1, 1],
+        [1, 1]
+      ],
+      inputs: {
+        advantages: [1, 1],
+        oldLogprobs: [
+          [-2 * l, -l],
+          [-2 * l, -2 * l]
+        ]
+      }
+    })
+    close(found.loss, -1.25)
+    closeAll(found.by, [-0.25, -0.25, 0, 0])
+    close(found.log("clip_ratio/high_mean"), 0.5)
+  })
+
+  it("delta: a ratio of 2 counts as 1.5 where A < 0", () => {
+    // max(-2, -1.2) = -1.2; min(2, 1.5) = 1.5; -.5; .8: sum .6
+    close(find(grpo({ ...given, delta: 1.5 })).loss, 0.15)
+  })
+
+  it("aggregations: rows of 1 and 3 tokens, token losses -1 and -2, at most 4 tokens, a step of 10 tokens in 2 updates", () => {
+    const rows: Rows = {
+      logprobs: [
+        [-1, 0, 0],
+        [-1, -1, -1]
+      ],
+      mask: [
+        [1, 0, 0],
+        [1, 1, 1]
+      ],
+      inputs: { advantages: [1, 2], tokensPerUpdate: 5 }
+    }
+    const loss = (settings: PolicyGradientSettings) => evaluateTokens(grpo(settings), rows).loss
+    close(loss({ aggregation: "token-mean" }), -7 / 4)
+    close(loss({ aggregation: "token-mean-global" }), -7 / 5)
+    close(loss({ aggregation: "sequence-mean" }), -3 / 2)
+    close(loss({ aggregation: "constant", maxTokens: 4 }), -7 / 8)
+  })
+
+  it("kl estimates of log 2: .693, .240, .193; as numbers and in the graph", () => {
+    const values = { k1: l, k2: (l * l) / 2, k3: 0.5 + l - 1 }
+    for (const klEstimator of klEstimators) {
+      close(klValue(klEstimator, -l, -2 * l), values[klEstimator])
+      const found = evaluateTokens(grpo({ klCoefficient: 1, klEstimator }), {
+        logprobs: [[-l]],
+        mask: [[1]],
+        inputs: { advantages: [0], refLogprobs: [[-2 * l]] }
+      })
+      close(found.loss, values[klEstimator])
+      close(found.log("kl"), values[klEstimator])
+    }
+  })
+
+  it("masked rows have no tokens: not in the sum, not in a token mean; `constant` and `sequence-mean` count them", () => {
+    const rows: Rows = {
+      logprobs: [
+        [-1, -1, -1],
+        [-1, 0, 0]
+      ],
+      mask: [
+        [1, 1, 1],
+        [1, 0, 0]
+      ],
+      inputs: { advantages: [5, 2], kept: [0, 1], keptTokens: 1 }
+    }
+    const find = (settings: PolicyGradientSettings) => evaluateTokens(grpo({ ...settings, masked: true }), rows)
+    const found = find({})
+    close(found.loss, -2)
+    close(found.log("entropy"), 0.5)
+    closeAll(found.by, [0, 0, 0, -2, 0, 0])
+    close(find({ aggregation: "sequence-mean" }).loss, -1)
+    close(find({ aggregation: "constant", maxTokens: 4 }).loss, -2 / 8)
+    // All masked: nothing is learnt, and nothing is infinite.
+    const none = evaluateTokens(gspo({ masked: true, klCoefficient: 1 }), {
+      ...rows,
+      inputs: { advantages: [5, 2], kept: [0, 0], keptTokens: 1, refLogprobs: rows.logprobs }
+    })
+    assert.deepStrictEqual([none.loss, ...none.by].map(Math.abs), Array(7).fill(0))
+  })
+})
+
+/** Losses of a token in numbers: `at` is where log-probabilities stand, for what is held constant in the derivative. */
+const surrogates: Readonly<
+  Record<string, readonly [TokenObjective, (x: number, at: number, old: number, a: number) => number]>
+> = {
+  grpo: [
+    grpo({ ...given, dualClip: 1.3 }),
+    (x, _, old, a) => {
+      const ratio = Math.exp(x - old)
+      const loss = Math.max(-ratio * a, -Math.min(Math.max(ratio, 0.8), 1.2) * a)
+      return a < 0 ? Math.min(loss, -1.3 * a) : loss
+    }
+  ],
+  cispo: [cispo({ ...given, cap: 1.3 }), (x, at, old, a) => -Math.min(Math.exp(at - old), 1.3) * a * x],
+  copg: [
+    copg(given),
+    (x, _, old, a) => -Math.min(a * x, a * Math.min(Math.max(x, old + Math.log(0.8)), old + Math.log(1.2)))
+  ],
+  dppo: [
+    dppo({ ...given, low: 0.05, high: 0.05 }),
+    (x, at, old, a) => {
+      const [p, mu] = [Math.exp(at), Math.exp(old)]
+      const masked = a > 0 ? p - mu > 0.05 : p - mu < -0.05
+      return masked ? 0 : -Math.min(p / mu, 10) * a * x
+    }
+  ],
+  reinforce: [reinforce(given), (x, _, __, a) => -a * x]
+}
+
+describe("gradients", () => {
+  const h = 1e-6
+  it.each(Object.keys(surrogates))("%s: central differences of the loss in plain numbers", (name) => {
+    const [objective, token] = surrogates[name]!
+    const total = golden.mask.reduce((a, b) => a + b, 0)
+    const expected = golden.logp.map((at, i) => {
+      const a = golden.advantages[Math.floor(i / golden.shape[1])]!
+      const f = (x: number) => token(x, at, golden.old[i]!, a)
+      return (golden.mask[i]! * (f(at + h) - f(at - h))) / (2 * h) / total
+    })
+    closeAll(evaluateTokens(objective, batch()).by, expected, 1e-7)
+  })
+
+  it("gspo: central differences of the loss of whole rows, not in its token form", () => {
+    const rowLoss = (logp: Flat) =>
+      rowsOf(logp).reduce((sum, row, i) => {
+        const kept = row.flatMap((x, t) => (rowsOf(golden.mask)[i]![t] ? [x - rowsOf(golden.old)[i]![t]!] : []))
+        const s = Math.exp(kept.reduce((x, y) => x + y, 0) / kept.length)
+        const a = golden.advantages[i]!
+        return sum + Math.max(-s * a, -Math.min(Math.max(s, 0.9), 1.15) * a) / golden.shape[0]
+      }, 0)
+    const nudged = (i: number, by: number) => golden.logp.map((x, k) => (k === i ? x + by : x))
+    const expected = golden.logp.map((_, i) => (rowLoss(nudged(i, h)) - rowLoss(nudged(i, -h))) / (2 * h))
+    closeAll(evaluateTokens(gspo({ ...given, clipLow: 0.1, clipHigh: 0.15 }), batch()).by, expected, 1e-7)
+  })
+
+  it("kl, corrected or not, and importance weights: central differences of the loss itself", () => {
+    for (const klEstimator of klEstimators) {
+      for (const klCorrected of [false, true]) {
+        const objective = grpo({ ...given, klCoefficient: 0.3, klEstimator, klCorrected, weighted: true })
+        const found = evaluateTokens(objective, batch())
+        for (const i of [0, 3, 6, 16]) {
+          const at = (by: number) =>
+            evaluateTokens(objective, batch(golden.logp.map((x, k) => (k === i ? x + by : x)))).loss
+          close(found.by[i]!, (at(h) - at(-h)) / (2 * h), 1e-7)
+        }
+      }
+    }
+  })
+})
+
+const losses: Readonly<Record<string, (settings: PolicyGradientSettings) => TokenObjective>> = {
+  grpo,
+  gspo,
+  cispo,
+  dppo,
+  copg,
+  reinforce
+}
+
+describe("reductions", () => {
+  const by = (objective: TokenObjective, rows = batch()) => evaluateTokens(objective, rows).by
+  const wide = { ...given, clipLow: 1, clipHigh: 1e9 }
+
+  it.each(Object.keys(losses))("%s on policy, one update: the policy gradient", (name) => {
+    const aggregation = "sequence-mean"
+    const gradient = by(reinforce({ aggregation }))
+    assert.isAbove(Math.max(...gradient.map(Math.abs)), 0.1)
+    closeAll(by(losses[name]!({ aggregation })), gradient)
+    // The same where the old log-probabilities are given and equal.
+    const same = batch(golden.logp, { oldLogprobs: rowsOf(golden.logp) })
+    closeAll(by(losses[name]!({ ...given, aggregation }), same), gradient)
+  })
+
+  it("gspo with one token a row is grpo", () => {
+    const first = (values: Flat) => rowsOf(values).map(([x]) => [x!])
+    const rows: Rows = {
+      logprobs: first(golden.logp),
+      mask: first(golden.mask),
+      inputs: { advantages: golden.advantages, oldLogprobs: first(golden.old) }
+    }
+    const clips = { ...given, clipLow: 0.1, clipHigh: 0.2 }
+    closeAll(by(gspo(clips), rows), by(grpo(clips), rows))
+    close(evaluateTokens(gspo(clips), rows).loss, evaluateTokens(grpo(clips), rows).loss)
+  })
+
+  it("copg with clips out of reach is REINFORCE", () => {
+    closeAll(by(copg({ ...given, clipLow: 1 - 1e-12, clipHigh: 1e12 })), by(reinforce()))
+  })
+
+  it("dppo and cispo without bounds, and grpo without clips, are importance-weighted policy gradient", () => {
+    const plain = by(grpo(wide))
+    closeAll(by(dppo({ ...given, low: 9, high: 9, cap: 1e9 })), plain)
+    closeAll(by(cispo({ ...given, cap: 1e9 })), plain)
+  })
+
+  it("delta equal to the dual clip bounds the same; without bounds they change nothing", () => {
+    closeAll(by(grpo({ ...given, delta: 1.3 })), by(grpo({ ...given, dualClip: 1.3 })))
+    closeAll(by(grpo({ ...given, delta: 1e9, dualClip: 1e9 })), by(grpo(given)))
+  })
+
+  it("with rows of equal length `constant` is the token mean, up to lengths over the most", () => {
+    const full = { ...batch(), mask: rowsOf(golden.mask.map(() => 1)) }
+    closeAll(by(grpo({ ...given, aggregation: "constant", maxTokens: golden.shape[1] }), full), by(grpo(given), full))
+    closeAll(by(grpo({ ...given, aggregation: "sequence-mean" }), full), by(grpo(given), full))
+  })
+
+  it("weights of 1, rows all kept, advantages per token that are a row's: nothing changes", () => {
+    const tokens = golden.mask.reduce((a, b) => a + b, 0)
+    const more = batch(golden.logp, {
+      weights: rowsOf(golden.mask.map(() => 1)),
+      kept: golden.advantages.map(() => 1),
+      keptTokens: tokens,
+      tokensPerUpdate: tokens
+    })
+    const plain = by(grpo(given))
+    closeAll(by(grpo({ ...given, weighted: true, masked: true, aggregation: "token-mean-global" }), more), plain)
+    const spread = batch(golden.logp, { advantages: golden.advantages.map((a) => Array(5).fill(a) as Array<number>) })
+    closeAll(by(grpo({ ...given, advantages: "token" }), spread), plain)
+  })
+
+  it("the gradient of k3 times the ratio is that of k1 times the ratio: both estimate the reverse KL", () => {
+    // Exactly: sum over tokens x of mu rho (k3 - k1) = sum of p (exp(ref - logp) - 1) = sum of (q - p) = 0, for any p.
+    // Three tokens, drawn by mu; weights mu make the batch its own expectation.
+    const [mu, q] = [
+      [0.2, 0.5, 0.3],
+      [0.6, 0.1, 0.3]
+    ] as const
+    const p = [0.3, 0.3, 0.4]
+    const logs = (values: Flat) => values.map((x) => [Math.log(x)])
+    const find = (klEstimator: "k1" | "k3") =>
+      evaluateTokens(grpo({ ...given, klCoefficient: 1, klEstimator, klCorrected: true }), {
+        logprobs: logs(p),
+        mask: mu.map((x) => [x]),
+        inputs: { advantages: [0, 0, 0], oldLogprobs: logs(mu), refLogprobs: logs(q) }
+      }).loss
+    const kl = p.reduce((sum, x, i) => sum + x * Math.log(x / q[i]!), 0)
+    close(find("k1"), kl)
+    close(find("k3"), kl)
+  })
+})
+
+describe("properties", () => {
+  const row = fc.record({
+    logprobs: fc.array(fc.double({ min: -5, max: 0, noNaN: true }), { minLength: 3, maxLength: 3 }),
+    shift: fc.double({ min: -0.5, max: 0.5, noNaN: true }),
+    mask: fc.constantFrom([1, 1, 1], [1, 1, 0], [1, 0, 0]),
+    kept: fc.constantFrom(0, 1),
+    advantage: fc.double({ min: -2, max: 2, noNaN: true })
+  })
+
+  it("losses and logs add up over micro-batches, under every aggregation", () => {
+    fc.assert(
+      fc.property(
+        fc.array(row, { minLength: 2, maxLength: 4 }),
+        fc.constantFrom(...Object.keys(losses)),
+        fc.constantFrom(
+          "token-mean" as const,
+          "token-mean-global" as const,
+          "sequence-mean" as const,
+          "constant" as const
+        ),
+        (rows, name, aggregation) => {
+          const objective = losses[name]!({
+            ...given,
+            aggregation,
+            maxTokens: 4,
+            klCoefficient: 0.1,
+            entropyBonus: 0.01,
+            masked: true
+          })
+          const count = (part: typeof rows) => part.flatMap(({ mask }) => mask).reduce<number>((a, b) => a + b, 0)
+          const run = (part: typeof rows) =>
+            evaluateTokens(objective, {
+              logprobs: part.map((r) => r.logprobs),
+              mask: part.map((r) => r.mask),
+              inputs: {
+                advantages: part.map((r) => r.advantage),
+                oldLogprobs: part.map((r) => r.logprobs.map((x, t) => x + r.shift * (t - 1))),
+                refLogprobs: part.map((r) => r.logprobs.map((x) => x - 0.3)),
+                kept: part.map((r) => r.kept),
+                keptTokens: Math.max(1, count(rows.filter((r) => r.kept === 1))),
+                tokensPerUpdate: 7
+              },
+              totalTokens: count(rows),
+              totalRows: rows.length
+            })
+          const [whole, first, rest] = [run(rows), run(rows.slice(0, 1)), run(rows.slice(1))]
+          for (const log of ["loss", "kl", "entropy"]) close(whole.log(log), first.log(log) + rest.log(log), 1e-9, log)
+          closeAll(whole.by, [...first.by, ...rest.by])
+        }
+      ),
+      { seed: 5, numRuns: 60 }
+    )
+  })
+})
+
+it("settings that make no sense are refused, and inputs are asked for by need", () => {
+  const refused: ReadonlyArray<readonly [() => unknown, RegExp]> = [
+    [() => grpo({ delta: 1.1 }), /delta must be > 1 \+ clipHigh/],
+    [() => grpo({ klCoefficient: -1 }), /must be >= 0/],
+    [() => grpo({ entropyBonus: -1 }), /must be >= 0/],
+    [() => grpo({ aggregation: "constant" }), /`maxTokens`/],
+    [() => gspo({ clipLow: -1 }), /clips/],
+    [() => cispo({ cap: 1, floor: 1 } satisfies CispoSettings), /cap/],
+    [() => copg({ clipLow: 1 }), /< 1/],
+    [() => dppo({ cap: 0 }), /cap/]
+  ]
+  for (const [make, message] of refused) assert.throws(make, message)
+  assert.deepStrictEqual(namesOf(reinforce()), ["advantages"])
+  assert.deepStrictEqual(
+    namesOf(gspo({ ...given, klCoefficient: 1, weighted: true, masked: true, aggregation: "token-mean-global" })),
+    ["advantages", "oldLogprobs", "refLogprobs", "weights", "kept", "keptTokens", "tokensPerUpdate"]
+  )
+})
+
+describe("importance weights", () => {
+  const l = Math.log(2)
+  // Ratios 2, 1/2, 4 and 8: rows with products 4 and 8.
+  const trainer = [[-1, -1, -1], [-1]]
+  const drawn = [[-1 - l, -1 + l, -1 - 2 * l], [-1 - 3 * l]]
+  const find = (kind: "truncate" | "mask", level: "token" | "sequence", cap: number, floor = 0) =>
+    importanceWeights(trainer, drawn, { kind, level, cap, floor })
+  const weights = (found: ReturnType<typeof find>) => found.weights.map((row) => Array.from(row, (x) => +x.toFixed(12)))
+
+  it("by token and by row, truncated and masked", () => {
+    assert.deepStrictEqual(weights(find("truncate", "token", 3)), [[2, 0.5, 3], [3]])
+    assert.deepStrictEqual(weights(find("mask", "token", 3, 0.6)), [[2, 0, 0], [0]])
+    assert.deepStrictEqual(weights(find("truncate", "sequence", 5)), [[4, 4, 4], [5]])
+    assert.deepStrictEqual(weights(find("mask", "sequence", 5)), [[4, 4, 4], [0]])
+    const { cut, max, mean, min } = find("mask", "sequence", 5)
+    closeAll([cut, mean, min, max], [0.25, 6, 4, 8])
+    closeAll([find("truncate", "token", 3).cut, find("truncate", "token", 3).mean], [0.5, 14.5 / 4])
+  })
+
+  it("equal distributions have weights of exactly 1; overflow is cut; rows that differ are refused", () => {
+    assert.deepStrictEqual(weights(importanceWeights(trainer, trainer, { kind: "mask", level: "sequence", cap: 1 })), [
+      [1, 1, 1],
+      [1]
+    ])
+    const far = importanceWeights([[0]], [[-2000]], { kind: "truncate", level: "token", cap: 3 })
+    assert.deepStrictEqual([weights(far), far.max], [[[3]], Number.POSITIVE_INFINITY])
+    assert.throws(
+      () => importanceWeights(trainer, drawn.slice(1), { kind: "mask", level: "token", cap: 1 }),
+      RangeError
+    )
+    assert.throws(() => importanceWeights([[1, 2]], [[1]], { kind: "mask", level: "token", cap: 1 }), /row 0/)
+  })
+})
