@@ -1,0 +1,361 @@
+/** Logged slates, their behaviour policy, POPE's training and off-policy evaluation, as stages. */
+import { appendFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Exit } from "effect"
+import { Demonstrations, LoggedSlates } from "../../src/artifact/kinds.ts"
+import type { LoggedSlate } from "../../src/data/records.ts"
+import { behaviour } from "../../src/stages/behaviour.ts"
+import { candidates } from "../../src/stages/candidates.ts"
+import { evaluateOpe } from "../../src/stages/evaluateOpe.ts"
+import { generate } from "../../src/stages/generate.ts"
+import { ips } from "../../src/stages/ips.ts"
+import { responses } from "../../src/stages/responses.ts"
+import { slates } from "../../src/stages/slates.ts"
+import { freshFolder } from "../support/folders.ts"
+import type { Said } from "../support/memoryTask.ts"
+import { attemptStage, failStage, rowsOf, runStage } from "../support/runStage.ts"
+import { timeless, tinyPolicy, tinyWorld, warmPolicy } from "./ground.ts"
+
+const fresh = freshFolder("ope")
+const weights = (dir: string) => readFileSync(join(dir, "model.safetensors"))
+const mean = (values: ReadonlyArray<number>) => values.reduce((a, b) => a + b, 0) / values.length
+
+const ground = Effect.cached(
+  Effect.gen(function* () {
+    const made = yield* tinyWorld(fresh)
+    const policy = yield* warmPolicy(fresh, yield* tinyPolicy(fresh, made.world), made.demonstrations)
+    const logged = yield* runStage(slates, {
+      dir: fresh(),
+      inputs: { world: made.world },
+      params: { slatesPerPrompt: 4, slateSize: 3, poolSize: 5 }
+    })
+    return { made, policy, log: logged.out, said: logged.said }
+  })
+).pipe(Effect.runSync)
+
+/** A log of one's own as an artifact. */
+const written = (rows: ReadonlyArray<LoggedSlate>) => {
+  const dir = fresh()
+  mkdirSync(dir, { recursive: true })
+  writeFileSync(join(dir, "rows.jsonl"), rows.map((row) => `${JSON.stringify(row)}\n`).join(""))
+  return dir
+}
+
+/** Mean of an item. */
+const item = (said: Said, name: string) => mean(said.items.filter((row) => row.name === name).map(({ value }) => value))
+
+const label = { cu: "label", votes: "rate", lambda: 0, propensity: "sequence" } as const
+
+describe("slates", () => {
+  it.live("are logged by a known policy over a pool, with a control whose votes are equal", () =>
+    Effect.gen(function* () {
+      const { log, said } = yield* ground
+      const train = yield* rowsOf(LoggedSlates, log.train)
+      assert.lengthOf(train, 48 * 4)
+      for (const { promptId, responses, truth } of train) {
+        assert.match(promptId, /^train\//)
+        assert.closeTo(
+          truth!.pool.reduce((sum, { logprob }) => sum + Math.exp(logprob), 0),
+          1,
+          1e-9
+        )
+        assert.closeTo(
+          truth!.pool.reduce((sum, { target }) => sum + Math.exp(target!), 0),
+          1,
+          1e-9
+        )
+        for (const { logprob, text } of responses) {
+          assert.strictEqual(logprob, truth!.pool.find((one) => one.text === text)!.logprob)
+        }
+      }
+      const control = yield* rowsOf(LoggedSlates, log.equalVotes)
+      assert.lengthOf(new Set(control.flatMap(({ responses }) => responses.map(({ votes }) => votes))) as never, 1)
+      const rate = (rows: ReadonlyArray<LoggedSlate>) =>
+        mean(rows.flatMap((row) => row.responses.map(({ exposure, votes }) => votes! / exposure!)))
+      assert.closeTo(rate(control), rate(train), 1e-9)
+      assert.deepStrictEqual(
+        control.map((row) => row.responses.map(({ text }) => text)),
+        train.map((row) => row.responses.map(({ text }) => text))
+      )
+      assert.sameMembers(Object.keys(said.metrics[0]!.values), Object.keys(slates.metrics))
+      assert.closeTo(said.metrics[0]!.values["slates/value"]!, rate(train), 0.05)
+    })
+  )
+
+  it.live("are a function of the seed, of one domain where asked, and without repetition where asked", () =>
+    Effect.gen(function* () {
+      const { made } = yield* ground
+      const run = (params: unknown, seed = 0) =>
+        Effect.flatMap(runStage(slates, { dir: fresh(), inputs: { world: made.world }, params, seed }), ({ out }) =>
+          Effect.all([rowsOf(LoggedSlates, out.train), rowsOf(LoggedSlates, out.test)])
+        )
+      const [[a], [b], [c]] = yield* Effect.all([run({}), run({}), run({}, 1)])
+      assert.deepStrictEqual(a, b)
+      assert.notDeepEqual(a, c)
+      const [own, other] = yield* run({ domains: 2, domain: 1, testDomain: 0, replacement: false, slateSize: 6 })
+      assert.isBelow(own.length, 48)
+      assert.deepStrictEqual([...new Set(own.map(({ source }) => source))], ["domain 1"])
+      assert.deepStrictEqual([...new Set(other.map(({ source }) => source))], ["domain 0"])
+      for (const { responses } of own) {
+        assert.strictEqual(new Set(responses.map(({ text }) => text)).size, 6)
+      }
+      const inputs = { world: made.world }
+      const far = yield* failStage(slates, { dir: fresh(), inputs, params: { domains: 2, domain: 2 } })
+      assert.match(far.message, /no domain 2 among `domains: 2`/)
+      const large = yield* failStage(slates, { dir: fresh(), inputs, params: { replacement: false, slateSize: 9 } })
+      assert.match(large.message, /`slateSize: 9` .* not 8/)
+    })
+  )
+})
+
+describe("behaviour", () => {
+  it.live("scores a log by a policy as that policy scores itself, and drops a truth that is not its own", () =>
+    Effect.gen(function* () {
+      const { log, policy } = yield* ground
+      const { out, said } = yield* runStage(behaviour, {
+        dir: fresh(),
+        inputs: { slates: log.test, policy },
+        params: { keepTokens: true }
+      })
+      const rows = yield* rowsOf(LoggedSlates, out.slates)
+      for (const { responses, truth } of rows) {
+        assert.isUndefined(truth)
+        for (const { logprob, tokenLogprobs, tokens } of responses) {
+          assert.lengthOf(tokenLogprobs!, tokens!)
+          assert.closeTo(
+            tokenLogprobs!.reduce((a, b) => a + b, 0),
+            logprob!,
+            1e-6
+          )
+        }
+      }
+      assert.sameMembers(Object.keys(said.metrics[0]!.values), Object.keys(behaviour.metrics))
+      // The policy that is the behaviour policy has weight 1: IPS is the mean of what was logged.
+      const { said: own } = yield* runStage(evaluateOpe, {
+        dir: fresh(),
+        inputs: { slates: out.slates, policy },
+        params: label
+      })
+      assert.closeTo(item(own, "ope/log_ratio"), 0, 1e-6)
+      assert.closeTo(item(own, "ope/ips"), item(own, "ope/snips"), 1e-6)
+      assert.closeTo(own.metrics[0]!.values["ope/ess_share"]!, 1, 1e-6)
+    })
+  )
+
+  it.live("missing odds are refused with a remedy, or skipped and counted", () =>
+    Effect.gen(function* () {
+      const { log } = yield* ground
+      const [first, second] = yield* rowsOf(LoggedSlates, log.test)
+      const bare = first!.responses.map(({ logprob: _, ...rest }) => rest)
+      const rows = [
+        { ...first!, responses: bare as never },
+        { ...second!, responses: [second!.responses[0], { ...second!.responses[1]!, logprob: undefined }] as never }
+      ]
+      const inputs = { slates: written(rows) }
+      const error = yield* failStage(behaviour, { dir: fresh(), inputs })
+      assert.match(error.message, /slate "test\/0\/0": response 0 has no log-probability .*missing: skip/)
+      const { out, said } = yield* runStage(behaviour, { dir: fresh(), inputs, params: { missing: "skip" } })
+      const kept = yield* rowsOf(LoggedSlates, out.slates)
+      assert.deepStrictEqual(
+        kept.map(({ id, responses }) => [id, responses.length]),
+        [[second!.id, 1]]
+      )
+      assert.deepInclude(said.metrics[0]!.values, { "behaviour/skipped": 4, "behaviour/slates_dropped": 1 })
+      const { policy } = yield* ground
+      const remedy = /let the stage `behaviour` score the log/
+      assert.match((yield* failStage(ips, { dir: fresh(), inputs: { ...inputs, policy } })).message, remedy)
+      assert.match((yield* failStage(evaluateOpe, { dir: fresh(), inputs: { ...inputs, policy } })).message, remedy)
+    })
+  )
+
+  it.live("every logged response is a demonstration for a behaviour policy to learn from", () =>
+    Effect.gen(function* () {
+      const { log } = yield* ground
+      const { out } = yield* runStage(responses, { dir: fresh(), inputs: { slates: log.train } })
+      const rows = yield* rowsOf(Demonstrations, out.data)
+      const [first] = yield* rowsOf(LoggedSlates, log.train)
+      assert.lengthOf(rows, 48 * 4 * 3)
+      assert.strictEqual(rows[1]!.completion, first!.responses[1]!.text)
+    })
+  )
+})
+
+describe("evaluate-ope", () => {
+  it.live("the world's target policy: estimates near the enumerated truth, the exact model at it", () =>
+    Effect.gen(function* () {
+      const { log } = yield* ground
+      const run = (params: unknown) =>
+        Effect.map(runStage(evaluateOpe, { dir: fresh(), inputs: { slates: log.train }, params }), ({ said }) => said)
+      const said = yield* run({ ...label, weights: "independent", model: "exact" })
+      const truth = item(said, "ope/truth")
+      assert.closeTo(item(said, "ope/ips"), truth, 0.08)
+      assert.closeTo(item(said, "ope/snips"), truth, 0.05)
+      assert.closeTo(item(said, "ope/dr"), truth, 0.05)
+      assert.closeTo(item(said, "ope/dm"), truth, 1e-9)
+      const values = said.metrics[0]!.values
+      assert.isBelow(values["ope/ips/low"]!, item(said, "ope/ips"))
+      assert.isAbove(values["ope/ips/high"]!, item(said, "ope/ips"))
+      // Nothing here asks people again: equal votes give the log's mean rate to a self-normalised estimate.
+      assert.isBelow(item(said, "ope/equal_votes/snips"), truth)
+      assert.sameMembers(
+        [...new Set(said.items.map(({ name }) => name))],
+        Object.keys(evaluateOpe.items).filter((name) => name !== "ope/on_policy")
+      )
+      // POPE's own reward on the same log: the bounds hold
+      const pope = (yield* run({ propensity: "sequence" })).metrics[0]!.values
+      assert.isAtMost(pope["ope/bound/second"]!, pope["ope/bound/first"]!)
+    })
+  )
+
+  it.live("refuses labels that could not matter, and a log without policy or target", () =>
+    Effect.gen(function* () {
+      const { log, policy } = yield* ground
+      const inputs = { slates: log.test, policy }
+      const idle = yield* failStage(evaluateOpe, { dir: fresh(), inputs, params: { cu: "label" } })
+      assert.match(idle.message, /votes would not matter; take rate, min-max or raw/)
+      const [first] = yield* rowsOf(LoggedSlates, log.test)
+      const { truth: _, ...known } = first!
+      const alone = yield* failStage(evaluateOpe, { dir: fresh(), inputs: { slates: written([known]) }, params: label })
+      assert.match(alone.message, /no policy to evaluate/)
+      const empty = yield* failStage(evaluateOpe, { dir: fresh(), inputs: { slates: written([]) }, params: label })
+      assert.match(empty.message, /no slates/)
+    })
+  )
+
+  it.live("votes that are negative or not finite, and probabilities above 1, are no log", () =>
+    Effect.gen(function* () {
+      const { log } = yield* ground
+      const [first] = yield* rowsOf(LoggedSlates, log.test)
+      for (const [broken, message] of [
+        [{ votes: -1 }, /greater than or equal to 0/],
+        [{ logprob: 0.5 }, /at most 0/],
+        [{ exposure: 0 }, /greater than 0/]
+      ] as const) {
+        const dir = written([])
+        const responses = first!.responses.map((response) => ({ ...response, ...broken }))
+        appendFileSync(join(dir, "rows.jsonl"), `${JSON.stringify({ ...first, responses })}\n`)
+        const error = yield* failStage(evaluateOpe, { dir: fresh(), inputs: { slates: dir }, params: label })
+        assert.match(error.message, message)
+      }
+    })
+  )
+})
+
+describe("ips", () => {
+  const params = { steps: 6, batchSize: 12, learningRate: 2e-3 }
+
+  it.live("6 steps are 3 steps, an interruption and the rest, to the last bit; every metric is declared", () =>
+    Effect.gen(function* () {
+      const { log, policy } = yield* ground
+      const inputs = { policy, slates: log.train }
+      const whole = yield* runStage(ips, { dir: fresh(), inputs, params, seed: 2 })
+      const first = yield* attemptStage(ips, { dir: fresh(), inputs, params, seed: 2, checkpointEvery: 3, breakAt: 3 })
+      assert.isTrue(Exit.hasInterrupts(first.exit))
+      const rest = yield* runStage(ips, {
+        dir: fresh(),
+        inputs,
+        params,
+        seed: 2,
+        resume: first.said.checkpoints.at(-1)!
+      })
+      assert.deepStrictEqual(weights(rest.out.policy), weights(whole.out.policy))
+      assert.deepStrictEqual([...timeless(first.said), ...timeless(rest.said)], timeless(whole.said))
+      assert.sameMembers(Object.keys(whole.said.metrics[0]!.values), Object.keys(ips.metrics))
+      const none = yield* runStage(ips, { dir: fresh(), inputs, params: { ...params, steps: 0 } })
+      assert.deepStrictEqual(weights(none.out.policy), weights(policy))
+    })
+  )
+
+  it.live(
+    "on its own odds it learns what people voted for; on equal votes a self-normalised estimate teaches nothing",
+    () =>
+      Effect.gen(function* () {
+        const { log, policy } = yield* ground
+        const own = yield* runStage(behaviour, { dir: fresh(), inputs: { slates: log.train, policy } })
+        const train = (params: Readonly<Record<string, unknown>>, slates = own.out.slates) =>
+          Effect.map(
+            runStage(ips, {
+              dir: fresh(),
+              inputs: { policy, slates },
+              params: { steps: 40, batchSize: 24, learningRate: 2e-3, ...label, weights: "independent", ...params }
+            }),
+            ({ out, said }) => ({ out, values: said.metrics.map((row) => row.values) })
+          )
+        const plain = yield* train({ estimator: "clipped", propensity: "length-normalised" })
+        // It rises, and everything that was logged has become likelier, the worst too.
+        const [start, end] = [plain.values[0]!, plain.values.at(-1)!]
+        assert.closeTo(start["log_ratio/mean"]!, 0, 1e-3)
+        assert.isAbove(end["ope/value"]!, start["ope/value"]!)
+        assert.isAbove(end["log_ratio/bottom"]!, 0)
+        for (const estimator of ["self-normalised", "doubly-robust"] as const) {
+          const { values } = yield* train({ estimator, propensity: "length-normalised", votes: "min-max" })
+          assert.isAbove(values.at(-1)!["log_ratio/top"]!, values.at(-1)!["log_ratio/bottom"]! + 0.02)
+          assert.isAbove(values.at(-1)!["ope/value"]!, values[0]!["ope/value"]!)
+        }
+        const equal = yield* runStage(behaviour, { dir: fresh(), inputs: { slates: log.equalVotes, policy } })
+        const idle = yield* train({ estimator: "self-normalised", steps: 3 }, equal.out.slates)
+        // Rounding of float32 is all that is left of a gradient.
+        for (const values of idle.values.slice(0, 1)) assert.isBelow(values["grad_norm"]!, 1e-4)
+        const moved = yield* train({ estimator: "clipped", steps: 3 }, equal.out.slates)
+        assert.isAbove(moved.values[0]!["grad_norm"]!, 1e-2)
+      })
+  )
+
+  it.live(
+    "takes slates of different sizes, joint weights by Plackett-Luce, and refuses texts that are there twice",
+    () =>
+      Effect.gen(function* () {
+        const { log, policy } = yield* ground
+        const rows = (yield* rowsOf(LoggedSlates, log.train)).filter(
+          ({ responses }) => new Set(responses.map(({ text }) => text)).size === responses.length
+        )
+        const short = rows.slice(0, 12).map((row, k) => {
+          const [first, second, third] = row.responses
+          return { ...row, responses: k % 2 === 0 ? [first, second!, third!] : [first] } as LoggedSlate
+        })
+        const params = { steps: 2, batchSize: 6, set: "plackett-luce", propensity: "sequence", clip: 1e6 } as const
+        const { said } = yield* runStage(ips, { dir: fresh(), inputs: { policy, slates: written(short) }, params })
+        assert.isTrue(said.metrics.every(({ values }) => Number.isFinite(values["loss"])))
+        const [one] = short
+        const twice = { ...one!, responses: [one!.responses[0], one!.responses[0]] } as LoggedSlate
+        const error = yield* failStage(ips, { dir: fresh(), inputs: { policy, slates: written([twice]) }, params })
+        assert.match(error.message, /slate "train\/\d+\/\d": holds a text twice/)
+        const wrong = yield* failStage(ips, {
+          dir: fresh(),
+          inputs: { policy, slates: written(short) },
+          params: { set: "plackett-luce" }
+        })
+        assert.match(wrong.message, /length-normalised propensities are no probabilities/)
+      })
+  )
+})
+
+describe("candidates", () => {
+  it.live("a policy's own answers become slates with votes, and its on-policy value is the people's approval", () =>
+    Effect.gen(function* () {
+      const { made, policy } = yield* ground
+      const { out: answers } = yield* runStage(generate, {
+        dir: fresh(),
+        inputs: { policy, situations: made.test },
+        params: { samples: 3, temperature: 1 }
+      })
+      const { out, said } = yield* runStage(candidates, {
+        dir: fresh(),
+        inputs: { completions: answers.completions, world: made.world },
+        params: { voters: 50 }
+      })
+      const rows = yield* rowsOf(LoggedSlates, out.slates)
+      assert.isAtMost(rows.length, 12)
+      assert.sameMembers(Object.keys(said.metrics[0]!.values), Object.keys(candidates.metrics))
+      const { out: odds } = yield* runStage(behaviour, { dir: fresh(), inputs: { slates: out.slates, policy } })
+      const { said: found } = yield* runStage(evaluateOpe, {
+        dir: fresh(),
+        inputs: { slates: odds.slates, policy, completions: answers.completions, world: made.world },
+        params: label
+      })
+      // The same answers, judged by votes and by approval itself.
+      assert.closeTo(item(found, "ope/ips"), item(found, "ope/on_policy"), 0.05)
+    })
+  )
+})
