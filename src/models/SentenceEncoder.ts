@@ -71,7 +71,8 @@ const SentenceConfig = Schema.fromJsonString(
   Schema.Struct({ max_seq_length: Schema.optionalKey(Schema.NullOr(Schema.Int)) })
 )
 
-const sentenceFiles = ["modules.json", "1_Pooling/config.json", "sentence_bert_config.json"] as const
+/** The files of a sentence-transformers folder that are read, where they are there. */
+export const sentenceFiles = ["modules.json", "1_Pooling/config.json", "sentence_bert_config.json"] as const
 
 /** The files by which sentence-transformers knows what to do with the states of the tokens. */
 const newSentenceFiles = (config: EncoderConfig): Readonly<Record<string, string>> => {

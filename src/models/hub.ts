@@ -5,6 +5,8 @@
  * `<cache>/<org>--<name>/<commit>`. Every file is checked (size; SHA-256 or git object id) before the folder gets its name,
  * so a folder that exists is complete; an interrupted download goes on where it stopped. A commit that is there is never
  * fetched again, and a branch that cannot be looked up (no network) falls back to the commit it last stood for, saying so.
+ * A branch is looked up whenever a stage runs that names it; what it found is done and kept under the name that was written,
+ * so a later commit of the branch makes nothing stale. Name a commit where that matters.
  */
 import { createHash } from "node:crypto"
 import { downloadFile, type ListFileEntry, listFiles, modelInfo } from "@huggingface/hub"
@@ -61,11 +63,18 @@ const asHubProblem = (url: string) => (cause: unknown) => {
   )
 }
 
+/** Where a model lies. */
+export interface Found {
+  readonly folder: string
+  /** What the revision stood for; null for a folder of this machine. */
+  readonly commit: string | null
+}
+
 /** The folder of a model, downloaded first where it is an `hf://` reference that is not in the cache yet. */
-export const resolve = Effect.fn("hub.resolve")(function* (
+export const find = Effect.fn("hub.find")(function* (
   reference: string,
   options: HubOptions = {}
-): Effect.fn.Return<string, ModelError, FileSystem> {
+): Effect.fn.Return<Found, ModelError, FileSystem> {
   const fs = yield* FileSystem
   const parsed = parseReference(reference)
   if (parsed === undefined) {
@@ -77,7 +86,7 @@ export const resolve = Effect.fn("hub.resolve")(function* (
         new FileProblem({ file: reference, detail: "does not exist; name a model folder, or hf://org/name@revision" })
       )
     }
-    return reference
+    return { folder: reference, commit: null }
   }
   const env = yield* Effect.orDie(
     Config.all({
@@ -96,7 +105,7 @@ export const resolve = Effect.fn("hub.resolve")(function* (
   yield* fs.makeDirectory(folder, { recursive: true }).pipe(Effect.mapError(problem(folder)))
 
   if (isCommit(revision) && (yield* fs.exists(`${folder}/${revision}`).pipe(Effect.mapError(problem(folder))))) {
-    return `${folder}/${revision}`
+    return { folder: `${folder}/${revision}`, commit: revision }
   }
   const reference_ = `${folder}/ref-${revision.replaceAll("/", "--")}`
   const commit = yield* Effect.tryPromise({
@@ -136,7 +145,7 @@ export const resolve = Effect.fn("hub.resolve")(function* (
     yield* fs.rename(partial, target).pipe(Effect.mapError(problem(target)))
   }
   yield* fs.writeFileString(reference_, commit).pipe(Effect.mapError(problem(reference_)))
-  return target
+  return { folder: target, commit }
 })
 
 /** Downloads one file into `partial`, going on after the bytes that are there, and checks it. */

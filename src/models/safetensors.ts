@@ -178,14 +178,17 @@ export const open = Effect.fn("safetensors.open")(function* (
 const ShardIndex = Schema.fromJsonString(Schema.Struct({ weight_map: Schema.Record(Schema.String, Schema.String) }))
 const decodeIndex = Schema.decodeUnknownEffect(ShardIndex)
 
-/** Opens the weights of a model folder: `model.safetensors`, or the shards that `model.safetensors.index.json` names. */
-export const openFolder = Effect.fn("safetensors.openFolder")(function* (
+const singleName = "model.safetensors"
+const indexName = "model.safetensors.index.json"
+
+/** Which shard holds each tensor of a folder without `model.safetensors`; undefined where that is there. */
+const shardsOf = Effect.fnUntraced(function* (
   folder: string
-): Effect.fn.Return<Checkpoint, ModelError, FileSystem | Scope> {
+): Effect.fn.Return<Readonly<Record<string, string>> | undefined, ModelError, FileSystem> {
   const fs = yield* FileSystem
-  const single = `${folder}/model.safetensors`
-  const index = `${folder}/model.safetensors.index.json`
-  if (yield* fs.exists(single).pipe(Effect.mapError(fileProblem(single)))) return yield* open(single)
+  const single = `${folder}/${singleName}`
+  const index = `${folder}/${indexName}`
+  if (yield* fs.exists(single).pipe(Effect.mapError(fileProblem(single)))) return undefined
   if (!(yield* fs.exists(index).pipe(Effect.mapError(fileProblem(index))))) {
     return yield* fail(
       new FileProblem({
@@ -199,9 +202,28 @@ export const openFolder = Effect.fn("safetensors.openFolder")(function* (
   const { weight_map } = yield* decodeIndex(text).pipe(
     Effect.mapError((error) => bad(index, `is not a shard index: ${error.message}`))
   )
+  const outside = Object.values(weight_map).find((shard) => shard.includes("/") || shard.includes("\\"))
+  if (outside !== undefined) return yield* bad(index, `shard "${outside}" is outside the folder`)
+  return weight_map
+})
+
+/** Names of the files that hold a model folder's weights. */
+export const weightFiles = Effect.fn("safetensors.weightFiles")(function* (
+  folder: string
+): Effect.fn.Return<ReadonlyArray<string>, ModelError, FileSystem> {
+  const shards = yield* shardsOf(folder)
+  return shards === undefined ? [singleName] : [indexName, ...[...new Set(Object.values(shards))].sort()]
+})
+
+/** Opens the weights of a model folder: `model.safetensors`, or the shards that `model.safetensors.index.json` names. */
+export const openFolder = Effect.fn("safetensors.openFolder")(function* (
+  folder: string
+): Effect.fn.Return<Checkpoint, ModelError, FileSystem | Scope> {
+  const weight_map = yield* shardsOf(folder)
+  if (weight_map === undefined) return yield* open(`${folder}/${singleName}`)
+  const index = `${folder}/${indexName}`
   const shards = new Map<string, Checkpoint>()
   for (const shard of [...new Set(Object.values(weight_map))].sort()) {
-    if (shard.includes("/") || shard.includes("\\")) return yield* bad(index, `shard "${shard}" is outside the folder`)
     shards.set(shard, yield* open(`${folder}/${shard}`))
   }
   const tensors = new Map<string, TensorInfo>()

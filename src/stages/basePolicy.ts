@@ -7,9 +7,8 @@ import { optional } from "../artifact/Kind.ts"
 import { Policy, WorldFolder } from "../artifact/kinds.ts"
 import * as Param from "../dsl/param.ts"
 import * as Stage from "../dsl/Stage.ts"
-import * as Hub from "../models/hub.ts"
 import * as PolicyModel from "../models/Policy.ts"
-import { copyModel } from "./modelFolder.ts"
+import { copyModel, openModel } from "./modelFolder.ts"
 import { readWorld, worldTokenizerFiles } from "./world.ts"
 
 export const BasePolicyParams = Param.choice(
@@ -45,7 +44,7 @@ export const basePolicy = Stage.make("policy", {
   device: true,
   run: Effect.fn("stage.policy")(function* ({ inputs, outputs, params, seed }) {
     if (params.source === "folder") {
-      const folder = yield* Hub.resolve(params.path.path)
+      const folder = yield* openModel(params.path.path)
       // What is wrong with it is said here, of the folder that the user named.
       yield* PolicyModel.load(folder)
       return yield* copyModel(folder, outputs.policy.dir)

@@ -3,9 +3,8 @@ import { Effect } from "effect"
 import { Encoder } from "../artifact/kinds.ts"
 import * as Param from "../dsl/param.ts"
 import * as Stage from "../dsl/Stage.ts"
-import * as Hub from "../models/hub.ts"
 import * as SentenceEncoder from "../models/SentenceEncoder.ts"
-import { copyModel } from "./modelFolder.ts"
+import { copyModel, openModel } from "./modelFolder.ts"
 
 export const EncoderParams = Param.struct({
   path: Param.model(
@@ -22,7 +21,7 @@ export const encoder = Stage.make("encoder", {
   outputs: { encoder: Encoder },
   device: true,
   run: Effect.fn("stage.encoder")(function* ({ outputs, params }) {
-    const folder = yield* Hub.resolve(params.path.path)
+    const folder = yield* openModel(params.path.path)
     yield* SentenceEncoder.load(folder)
     yield* copyModel(folder, outputs.encoder.dir)
   })

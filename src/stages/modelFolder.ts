@@ -1,16 +1,36 @@
 /**
- * A model folder as an artifact: its files, links followed, hidden ones left out. The hash that stands for the folder in
- * keys leaves them out too; downloaders keep times in them, which would make equal models unequal artifacts.
+ * A model that parameters name, as an artifact: found (on this machine or on the hub, the commit journaled), loaded once
+ * by the stage, copied. Only the files that loading reads are copied, links followed: a repository also holds other
+ * formats of the same weights, pictures and downloaders' notes, which would make equal models unequal artifacts.
  */
-import { cp } from "node:fs/promises"
-import { relative, sep } from "node:path"
+import { existsSync } from "node:fs"
+import { copyFile, mkdir } from "node:fs/promises"
+import { dirname, join } from "node:path"
 import { Effect } from "effect"
+import { Task } from "../dsl/Task.ts"
+import * as Hub from "../models/hub.ts"
+import { sentenceFiles } from "../models/SentenceEncoder.ts"
+import { weightFiles } from "../models/safetensors.ts"
+import { tokenizerFiles } from "../models/tokenizer.ts"
+import { estimatorCardFile } from "./models.ts"
 
-const visible = (from: string) => (file: string) =>
-  !relative(from, file)
-    .split(sep)
-    .some((part) => part.startsWith("."))
+/** The folder of a model, downloaded first where it has to be. A hub's commit is journaled as an event `model`. */
+export const openModel = Effect.fn("openModel")(function* (reference: string) {
+  const { commit, folder } = yield* Hub.find(reference)
+  if (commit !== null) yield* (yield* Task).event("model", { reference, commit })
+  return folder
+})
 
-/** Copies the folder `from` into the folder `to`, which exists. */
-export const copyModel = (from: string, to: string): Effect.Effect<void> =>
-  Effect.promise(() => cp(from, to, { recursive: true, dereference: true, filter: visible(from) }))
+const described = ["config.json", "generation_config.json", ...tokenizerFiles, ...sentenceFiles, estimatorCardFile]
+
+/** Copies the model in the folder `from` into the folder `to`, which exists. */
+export const copyModel = Effect.fn("copyModel")(function* (from: string, to: string) {
+  const files = [...described, ...(yield* weightFiles(from))]
+  yield* Effect.promise(async () => {
+    for (const file of files) {
+      if (!existsSync(join(from, file))) continue
+      await mkdir(join(to, dirname(file)), { recursive: true })
+      await copyFile(join(from, file), join(to, file))
+    }
+  })
+})

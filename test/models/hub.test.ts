@@ -5,7 +5,7 @@ import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it, layer } from "@effect/vitest"
 import { Effect } from "effect"
 import { FileSystem } from "effect/FileSystem"
-import { parseReference, resolve } from "../../src/models/hub.ts"
+import { find, type HubOptions, parseReference } from "../../src/models/hub.ts"
 
 const commit = "0123456789abcdef0123456789abcdef01234567"
 const weights = new Uint8Array(200_000).map((_, i) => (i * 31) % 251)
@@ -15,6 +15,12 @@ const files: Record<string, Uint8Array> = {
   "1_Pooling/config.json": new TextEncoder().encode("{}"),
   "onnx/model.onnx": new Uint8Array(10)
 }
+
+const resolve = (reference: string, options: HubOptions) =>
+  Effect.map(find(reference, options), ({ commit: found, folder }) => {
+    assert.strictEqual(found, reference.startsWith("hf:") ? commit : null)
+    return folder
+  })
 
 interface State {
   readonly gets: Array<string>
