@@ -6,12 +6,15 @@
  * once, before the first update, by the program that scores; a resumed attempt computes the same ones again. KTO scores
  * every prompt with the answer of another prompt too, under the reference once and under the policy at every step.
  * TIS-DPO asks a contrastive pair of policies for the weights of tokens.
+ *
+ * Pairs that are held out are judged at the end by the change of their log-probabilities, DPO's implied reward at beta 1.
  */
 import { Effect, Schema } from "effect"
 import { optional } from "../artifact/Kind.ts"
 import { Policy, Preferences, RankedLists, UnpairedPreferences } from "../artifact/kinds.ts"
 import * as Param from "../dsl/param.ts"
 import * as Stage from "../dsl/Stage.ts"
+import { Task } from "../dsl/Task.ts"
 import type { BatchValues } from "../models/batchInputs.ts"
 import type { Sequence } from "../models/batching.ts"
 import * as PolicyModel from "../models/Policy.ts"
@@ -19,7 +22,7 @@ import { tokenWeights } from "../objectives/tisDpo.ts"
 import { optimizerFields, optimizerSettings } from "./optimizing.ts"
 import { stepRows } from "./order.ts"
 import { LossParams, needsOf, objectiveOf } from "./preferenceLosses.ts"
-import { type Example, encodeRows, mismatchedSequences, preferenceRows } from "./preferenceRows.ts"
+import { type Example, encodeRows, mismatchedSequences, pairRows, preferenceRows } from "./preferenceRows.ts"
 import { runSteps } from "./steps.ts"
 
 export const PreferenceParams = Param.struct({
@@ -70,7 +73,8 @@ export const preference = Stage.make("preference", {
     ranked: optional(RankedLists),
     unpaired: optional(UnpairedPreferences),
     positive: optional(Policy),
-    negative: optional(Policy)
+    negative: optional(Policy),
+    heldOut: optional(Preferences)
   },
   outputs: { policy: Policy },
   seeded: true,
@@ -82,6 +86,8 @@ export const preference = Stage.make("preference", {
     updates: "none",
     "rewards/*": "none",
     "logps/*": "none",
+    "eval_rewards/accuracies": "higher",
+    "eval_rewards/margins": "higher",
     nll_loss: "none",
     log_odds_chosen: "none",
     log_odds_ratio: "none",
@@ -107,6 +113,12 @@ export const preference = Stage.make("preference", {
         `of ${rows.length} rows ${equal} have equal texts and ${skipped} do not fit the model's ${policy.config.maxPositions} positions: none is left`
       )
     }
+
+    const kept = inputs.heldOut
+      ? (yield* encodeRows(policy, pairRows(yield* inputs.heldOut.rows), params.tooLong)).examples
+      : []
+    const keptSequences = kept.flatMap(({ sequences }) => sequences)
+    const before = yield* scored(policy, keptSequences)
 
     const objective = objectiveOf(loss, size)
     const trainer = yield* policy.trainer(objective, optimizerSettings(params, params.steps), {
@@ -164,9 +176,9 @@ export const preference = Stage.make("preference", {
         of.flatMap((example) => example.sequences.map((_, place) => value(example, place)))
       let kl = 0
       if (mismatchedReference) {
-        const before = batch.flatMap((row) => mismatchedReference.get(row)!)
+        const once = batch.flatMap((row) => mismatchedReference.get(row)!)
         const now = yield* policy.logprobs(batch.flatMap((row) => mismatched[row]!))
-        const ratios = now.map(({ logprobs }, i) => sum(logprobs) - sum(before[i]!))
+        const ratios = now.map(({ logprobs }, i) => sum(logprobs) - sum(once[i]!))
         kl = ratios.length === 0 ? 0 : sum(ratios) / ratios.length
       }
       const values: Readonly<Record<string, BatchValues>> = {
@@ -200,6 +212,16 @@ export const preference = Stage.make("preference", {
       save: (dir) => trainer.checkpoint(`${dir}/trainer.safetensors`),
       step
     })
+    if (kept.length > 0) {
+      const after = yield* scored(policy, keptSequences)
+      const ratio = (k: number) => sum(after[k]!) - sum(before[k]!)
+      const margins = kept.map((_, pair) => ratio(2 * pair) - ratio(2 * pair + 1))
+      const task = yield* Task
+      yield* task.metrics(Math.max(0, params.steps - 1), {
+        "eval_rewards/accuracies": margins.filter((margin) => margin > 0).length / margins.length,
+        "eval_rewards/margins": sum(margins) / margins.length
+      })
+    }
     yield* policy.save(outputs.policy.dir)
   })
 })

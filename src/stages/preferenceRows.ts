@@ -32,20 +32,22 @@ export interface PreferenceInputs {
 
 const plain = { margin: 0, weight: 1, label: true, relevance: [] }
 
+/** Pairs as rows. */
+export const pairRows = (pairs: ReadonlyArray<PreferencePair>): ReadonlyArray<PreferenceRow> =>
+  pairs.map(({ chosen, margin = 0, prompt, rejected, weight = 1 }) => ({
+    ...plain,
+    prompt,
+    answers: [chosen, rejected],
+    margin,
+    weight
+  }))
+
 /** The rows of the data set that a loss needs; undefined where it is not there. Rankings of one answer say nothing. */
 export const preferenceRows = Effect.fnUntraced(function* ({ data }: LossNeeds, inputs: PreferenceInputs) {
   switch (data) {
     case "pairs": {
       const rows = inputs.pairs && (yield* inputs.pairs.rows)
-      return rows?.map(
-        ({ chosen, margin = 0, prompt, rejected, weight = 1 }): PreferenceRow => ({
-          ...plain,
-          prompt,
-          answers: [chosen, rejected],
-          margin,
-          weight
-        })
-      )
+      return rows && pairRows(rows)
     }
     case "ranked": {
       const rows = inputs.ranked && (yield* inputs.ranked.rows)

@@ -69,7 +69,7 @@ export const preferences = Stage.make("preferences", {
       const world = yield* readWorld(inputs.world.dir)
       for (let k = 0; k < params.pairs; k++) {
         const { worth, ...pair } = preferencePair(world, world.settings.seed, k, { errorRate: params.errorRate })
-        lessons.push(lessonsOfPair({ ...pair, margin: worth.chosen - worth.rejected }))
+        lessons.push(lessonsOfPair({ ...pair, margin: Math.abs(worth.chosen - worth.rejected) }))
       }
     } else {
       if (!inputs.slates) return yield* new NoPreferences({ detail: "`from: slates` needs logged slates as input" })

@@ -91,6 +91,31 @@ describe("preference", () => {
     })
   )
 
+  it.live(
+    "pairs that are held out are judged at the end: none is at the reference, more than half are after learning",
+    () =>
+      Effect.gen(function* () {
+        const { inputs } = yield* ground
+        const rows = yield* rowsOf(Preferences, inputs.pairs)
+        const [pairs, heldOut] = [fresh(), fresh()]
+        yield* Preferences.write(pairs).write(rows.slice(0, 72))
+        yield* Preferences.write(heldOut).write(rows.slice(72))
+        const run = (more: object) =>
+          Effect.map(
+            runStage(preference, {
+              dir: fresh(),
+              inputs: { ...inputs, pairs, heldOut },
+              params: { ...params, ...more }
+            }),
+            ({ said }) => said.metrics.at(-1)!.values
+          )
+        assert.deepStrictEqual(yield* run({ steps: 0 }), { "eval_rewards/accuracies": 0, "eval_rewards/margins": 0 })
+        const learnt = yield* run({ steps: 16, batchSize: 24 })
+        assert.isAbove(learnt["eval_rewards/accuracies"]!, 0.5)
+        assert.isAbove(learnt["eval_rewards/margins"]!, 0)
+      })
+  )
+
   it.live("offsets and weights of pairs are heard", () =>
     Effect.gen(function* () {
       const { inputs } = yield* ground
