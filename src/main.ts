@@ -6,6 +6,7 @@ import { Console, Effect, Exit, Layer } from "effect"
 import { Command } from "effect/cli"
 import manifest from "../package.json" with { type: "json" }
 import { bench } from "./cli/bench.ts"
+import { compare } from "./cli/compare.ts"
 import { doctor } from "./cli/doctor.ts"
 import { Code, report } from "./cli/failure.ts"
 import { ls } from "./cli/ls.ts"
@@ -18,7 +19,9 @@ import { schema } from "./cli/schema.ts"
 import { show } from "./cli/show.ts"
 import { sql } from "./cli/sql.ts"
 
-export const exp = root.pipe(Command.withSubcommands([run, plan, ls, show, sql, schema, doctor, bench, rebuild]))
+export const exp = root.pipe(
+  Command.withSubcommands([run, plan, ls, show, compare, sql, schema, doctor, bench, rebuild])
+)
 
 const layers = Layer.mergeAll(NodeServices.layer, present.layer)
 

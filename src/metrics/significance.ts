@@ -24,8 +24,14 @@ export interface Significance {
   readonly superiority: number | null
 }
 
-const tTest = (values: ReadonlyArray<number>): number => {
+/** Mean and standard deviation; a deviation that rounding alone explains is none. */
+const moments = (values: ReadonlyArray<number>): readonly [centre: number, spread: number] => {
   const [centre, spread] = [mean(values), standardDeviation(values)]
+  return [centre, spread > 1e-12 * Math.abs(centre) ? spread : 0]
+}
+
+const tTest = (values: ReadonlyArray<number>): number => {
+  const [centre, spread] = moments(values)
   if (spread === 0) return centre === 0 ? 1 : 0
   return 2 * (1 - studentTCdf(Math.abs(centre) / (spread / Math.sqrt(values.length)), values.length - 1))
 }
@@ -50,7 +56,7 @@ const tested = (
 export const significance = (pairs: ReadonlyArray<Paired>): Significance => {
   if (pairs.length === 0) return { p: null, least: null, test: "no test: no pair", effect: null, superiority: null }
   const prompts = perPrompt(pairs)
-  const [centre, spread] = [mean(prompts), standardDeviation(prompts)]
+  const [centre, spread] = moments(prompts)
   const better = prompts.reduce((sum, value) => sum + (value > 0 ? 1 : value === 0 ? 0.5 : 0), 0)
   return {
     ...tested(perSeed(pairs), prompts),

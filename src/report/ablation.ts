@@ -22,6 +22,12 @@ export const AblationRow = Schema.Struct({
 })
 export type AblationRow = typeof AblationRow.Type
 
+/** Further columns of a row. */
+export interface MoreColumns<Row> {
+  readonly names: ReadonlyArray<string>
+  readonly of: (row: Row) => ReadonlyArray<string>
+}
+
 export interface AblationTextOptions {
   /** Characters of the terminal; lines are not longer. */
   readonly width?: number
@@ -57,8 +63,7 @@ const columns = [
   { name: "baseline", align: "right" },
   { name: "difference", align: "right" },
   { name: "95 % interval", align: "right" },
-  { name: "seeds × prompts", align: "right" },
-  { name: "" }
+  { name: "seeds × prompts", align: "right" }
 ] as const
 
 /** Notes under the table get a letter each in their rows' last column. */
@@ -68,7 +73,10 @@ const list = (names: ReadonlyArray<string>): string =>
   names.length < 2 ? names.join() : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`
 
 /** The rows of one experiment, in the order given, as text without a final newline; an empty text for no rows. */
-export const ablationText = (rows: ReadonlyArray<AblationRow>, options: AblationTextOptions = {}): string => {
+export const ablationText = <Row extends AblationRow>(
+  rows: ReadonlyArray<Row>,
+  options: AblationTextOptions & { readonly more?: MoreColumns<Row> } = {}
+): string => {
   if (rows.length === 0) return ""
   const baselines = [...new Set(rows.flatMap((row) => row.baseline ?? []))]
   const against =
@@ -80,9 +88,10 @@ export const ablationText = (rows: ReadonlyArray<AblationRow>, options: Ablation
   // Arms of a metric stand together, metrics in their first order.
   const grouped = [...Map.groupBy(rows, (row) => row.metric).values()].flat()
   const compared = grouped.filter((row) => row.difference !== null)
+  const more = options.more ?? { names: [], of: () => [] }
   const methods = [...new Set(grouped.map((row) => split(row.method)[0]))]
   const lines = table(
-    columns.map((column) => ("align" in column ? { name: column.name, align: column.align } : { name: column.name })),
+    [...columns, ...more.names.map((name) => ({ name, align: "right" as const })), { name: "" }],
     grouped.map((row, i) => [
       grouped[i - 1]?.metric === row.metric ? "" : row.metric,
       baselines.length > 1 && row.baseline !== null ? `${row.arm} (${row.baseline})` : row.arm,
@@ -91,6 +100,7 @@ export const ablationText = (rows: ReadonlyArray<AblationRow>, options: Ablation
       shortNumber(row.difference, true),
       interval(row),
       row.n_seeds === 0 ? "–" : `${row.n_seeds} × ${row.n_prompts}`,
+      ...more.of(row),
       methods.length > 1 ? letter(methods.indexOf(split(row.method)[0])) : ""
     ]),
     options.width === undefined ? {} : { width: options.width }

@@ -10,7 +10,6 @@ import { SqlClient } from "effect/sql"
 import {
   type AblationRow,
   baselineOf,
-  type CellState,
   compareArms,
   consistent,
   describeArm,
@@ -20,66 +19,10 @@ import {
   type Report
 } from "./ablation.ts"
 import { DuckDb } from "./DuckDb.ts"
+import { type CellRow, cellsOf, cellsQuery, type Evaluated } from "./evaluated.ts"
 
 /** Rows by what they were computed from, so that a finished arm is computed once. */
 export type AblationCache = Map<string, ReadonlyArray<AblationRow>>
-
-// The cells of an experiment's newest whole run, and of partial runs since.
-const cellsQuery = `
-  with newest as (select experiment, max(run_id) filter (where not partial) as whole from raw.runs group by experiment),
-  scope as (
-    select distinct r.experiment, c.cell_id
-    from raw.cells c join raw.runs r using (run_id) join newest n on n.experiment = r.experiment
-    where n.whole is null or r.run_id >= n.whole
-  ), classes as (
-    select task_key, arg_max_null(class, (run_id, seq)) as class from raw.tasks group by task_key
-  )
-  select s.experiment, c.cell_id as cell, c.arm, c.seed::integer as seed, c.params::varchar as params, c.run_id as run,
-    t.node, t.task_key as key, k.class::varchar as class, e.state = 'done' as done, a.attempt_id as attempt
-  from scope s
-    join raw.current_cell c using (cell_id)
-    join cell_tasks t using (cell_id)
-    left join classes k using (task_key)
-    left join tasks e on e.task_key = t.task_key and t.node = 'evaluate'
-    left join raw.current_realisation a on a.task_key = t.task_key and t.node = 'evaluate'
-  order by s.experiment, c.cell_id, t.node, t.task_key`
-
-interface CellRow {
-  readonly experiment: string
-  readonly cell: string
-  readonly arm: string
-  readonly seed: number
-  readonly params: string
-  readonly run: string
-  readonly node: string
-  readonly key: string
-  readonly class: string | null
-  readonly done: boolean | null
-  readonly attempt: string | null
-}
-
-interface Evaluated extends CellState {
-  /** Task and attempt of its evaluation; null until it is done. */
-  readonly evaluation: string | null
-  readonly experiment: string
-}
-
-const cellsOf = (rows: ReadonlyArray<CellRow>): ReadonlyArray<Evaluated> =>
-  [...Map.groupBy(rows, (row) => row.cell).values()].map((own) => {
-    const { experiment, cell, arm, seed, params, run } = own[0]!
-    const evaluations = own.filter((row) => row.node === "evaluate")
-    const done = evaluations.length > 0 && evaluations.every((row) => row.done && row.attempt !== null)
-    return {
-      experiment,
-      cell,
-      arm,
-      seed,
-      params,
-      run,
-      tasks: own.map((row) => ({ node: row.node, key: row.key, class: row.class })),
-      evaluation: done ? evaluations.map((row) => `${row.key}@${row.attempt}`).join() : null
-    }
-  })
 
 /** Items of these cells, metric -> arm -> items by seed and prompt. */
 const readItems = Effect.fnUntraced(function* (experiment: string, cells: ReadonlyArray<Evaluated>) {

@@ -233,6 +233,48 @@ describe("from plan to answers", () => {
     })
   )
 
+  it.live("compares arms and values of a parameter, for people and for scripts, and says what it does not know", () =>
+    Effect.gen(function* () {
+      const compare = (...argv: ReadonlyArray<string>) => exp("--warehouse", warehouse, "compare", ...argv)
+      const arms = json(yield* compare("climb", "--json"))[0]
+      assert.deepInclude(arms, { experiments: ["climb"], by: "arm", family: 1 })
+      const [row] = arms.rows
+      // Every prompt is 3 higher by the longer stride, with both seeds: no spread to measure an effect in.
+      assert.deepInclude(row, { metric: "eval/height", arm: "stride=2", baseline: "stride=1" })
+      assert.closeTo(row.difference, 3, 1e-9)
+      assert.deepInclude(row, { n_seeds: 2, n_prompts: 4, superiority: 1, effect: null, unpaired: 0 })
+      assert.deepInclude(row, { p: 2 / 16, p_holm: 2 / 16, test: "sign flips over prompts only (2 seeds)" })
+      // The same interval as the ablation's.
+      const [ablation] = JSON.parse(
+        (yield* exp("--warehouse", warehouse, "sql", "from ablation", "--format", "json")).out
+      )
+      for (const [name, value] of Object.entries(ablation)) assert.strictEqual(row[name], value, name)
+
+      const shorter = json(yield* compare("climb", "--by", "climb.stride", "--baseline", "2", "--json"))[0]
+      assert.deepInclude(shorter.rows[0], { arm: "1", baseline: "2", superiority: 0 })
+      assert.closeTo(shorter.rows[0].difference, -3, 1e-9)
+      assert.match((yield* compare("climb", "--metric", "eval/*")).out, /eval\/height +stride=2 .*100 %/)
+      assert.match((yield* compare("climb", "--csv")).out, /^experiment,metric,arm,.*\nclimb,eval\/height,stride=2,/)
+
+      for (const [argv, message] of [
+        [["clime"], /no experiment is called clime \(did you mean climb\?\)/],
+        [["climb", "--metric", "eval/hieght"], /no metric is called eval\/hieght \(did you mean eval\/height\?\)/],
+        [["climb", "--metric", "train/*"], /no metric is called train\/\*/],
+        [["climb", "--baseline", "stride=3"], /no arm is called stride=3.*there are stride=1, stride=2/],
+        [["climb", "--arm", "strid=2"], /did you mean stride=2\?/],
+        [["climb", "--by", "climb.strid"], /no parameter is called climb\.strid \(did you mean climb\.stride\?\)/],
+        [["climb", "--by", "climb.steps"], /there is one value of climb\.steps only, 3/],
+        [["climb", "--json", "--csv"], /two formats/],
+        [[], /EXPERIMENT/]
+      ] as const) {
+        const said = yield* compare(...argv)
+        assert.strictEqual(said.code, 2, argv.join(" "))
+        assert.strictEqual(said.out, "")
+        assert.match(said.err, message)
+      }
+    })
+  )
+
   it.live("a failed task is exit 4, the rest is kept, and the next run tries again", () =>
     Effect.gen(function* () {
       const dir = join(home, "failing")
@@ -274,6 +316,12 @@ describe("from plan to answers", () => {
       assert.strictEqual(broken.code, 5)
       assert.match(broken.err, /difference of eval\/height of stride=2 must be at least 3\.5\d*; it is 3/)
       assert.strictEqual(json(broken).at(-1).type, "summary")
+      const narrowed = yield* exp("--warehouse", warehouse, "run", gated(3.5), "--limit", "3")
+      assert.strictEqual(narrowed.code, 0, narrowed.err)
+      assert.match(narrowed.out, /^1 gate not checked: the run was narrowed by --only or --limit\.$/m)
+      const one = yield* exp("--warehouse", warehouse, "run", gated(3.5), "--only", "start", "--json")
+      assert.strictEqual(one.code, 0)
+      assert.match(one.err, /1 gate not checked/)
     })
   )
 })

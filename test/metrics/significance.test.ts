@@ -78,6 +78,7 @@ describe("one comparison", () => {
     expect(significance(pairs([[1]]))).toMatchObject({ p: null, effect: null, superiority: 1 })
     // equal differences have no spread to be measured in
     expect(significance(pairs([[2, 2]])).effect).toBeNull()
+    expect(significance(pairs([[0.3, 0.1 + 0.2]])).effect).toBeNull()
     expect(significance(pairs([[0, 0]])).effect).toBe(0)
   })
 })

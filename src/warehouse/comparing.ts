@@ -1,0 +1,79 @@
+/** Reads from the published database what a comparison needs: cells as they are bound, reports, results. */
+import { Effect, Schema } from "effect"
+import { consistent, type Report } from "./ablation.ts"
+import type { CellItem } from "./comparison.ts"
+import { CellRow, cellsOf, cellsQuery, type Evaluated } from "./evaluated.ts"
+import { rows } from "./sql.ts"
+
+const decodeCells = Schema.decodeUnknownEffect(Schema.Array(CellRow))
+
+const literal = (text: string) => `'${text.replaceAll("'", "''")}'`
+const among = (names: ReadonlyArray<string>) => `(${names.map(literal).join(", ")})`
+
+/** Names of all experiments that a run has begun. */
+export const experimentNames = (dir: string) =>
+  Effect.map(rows(dir, "select distinct experiment from runs order by all"), (found) =>
+    found.map(({ experiment }) => String(experiment))
+  )
+
+/** Evaluated cells of these experiments, what their reports ask for, and the metrics that there are. */
+export const readEvaluated = Effect.fn("warehouse.readEvaluated")(function* (
+  dir: string,
+  experiments: ReadonlyArray<string>
+) {
+  const bound = yield* rows(
+    dir,
+    `select * from (${cellsQuery}) where experiment in ${among(experiments)} order by experiment, cell, node, key`
+  )
+  // What this version cannot read was not written by it: a defect.
+  const cells = cellsOf(yield* Effect.orDie(decodeCells(bound)))
+  const reports = yield* rows(
+    dir,
+    `select experiment, arg_max_null(report::varchar, (run_id, seq)) as report from raw.runs
+     where experiment in ${among(experiments)} group by experiment`
+  )
+  const metrics = yield* rows(
+    dir,
+    `select distinct name from evaluations where experiment in ${among(experiments)} order by name`
+  )
+  return {
+    cells: experiments
+      .flatMap((name) => consistent(cells.filter(({ experiment }) => experiment === name)))
+      .filter((cell): cell is Evaluated => cell.evaluation !== null),
+    reports: new Map(
+      reports.map(({ experiment, report }) => [
+        String(experiment),
+        (report === null ? {} : JSON.parse(String(report))) as Partial<Report>
+      ])
+    ),
+    metrics: metrics.map(({ name }) => String(name))
+  }
+})
+
+/** Results of these metrics: metric -> cell -> items, in a fixed order. */
+export const readResults = Effect.fn("warehouse.readResults")(function* (
+  dir: string,
+  experiments: ReadonlyArray<string>,
+  metrics: ReadonlyArray<string>
+) {
+  const results = new Map<string, Map<string, Array<CellItem>>>()
+  if (metrics.length === 0) return results
+  const found = yield* rows(
+    dir,
+    `select cell_id, prompt_id, name, value, split from evaluations
+     where experiment in ${among(experiments)} and name in ${among(metrics)} order by name, arm, seed, cell_id, prompt_id`
+  )
+  for (const { cell_id, name, prompt_id, split, value } of found) {
+    const cells = results.get(String(name)) ?? new Map<string, Array<CellItem>>()
+    results.set(String(name), cells)
+    const own = cells.get(String(cell_id)) ?? []
+    cells.set(String(cell_id), own)
+    own.push({
+      cell: String(cell_id),
+      prompt: String(prompt_id),
+      value: typeof value === "number" ? value : Number.NaN,
+      split: String(split)
+    })
+  }
+  return results
+})
