@@ -195,7 +195,7 @@ const decoding = (config: DecoderConfig, batch: number, context: number): Work["
   })
 
 /** A new policy of the quickstart's size over invented words. */
-const tinyPolicy = Effect.suspend(() =>
+export const tinyPolicy = Effect.suspend(() =>
   Policy.create({
     config: tiny,
     tokenizerFiles: wordLevelFiles({
