@@ -55,6 +55,11 @@ export interface DeviceStats {
   readonly peakBytes: number
   /** What they take now. */
   readonly bytes: number
+  /** Programs that were compiled, where the device compiles them for sizes, and loaded from its cache instead. */
+  readonly compiled?: number
+  readonly reloaded?: number
+  /** Of the elements fed with varying sizes, the share that only fills them up to the sizes compiled for. */
+  readonly paddingShare?: number
 }
 
 /** Inputs by name. A host tensor is copied to the device; a device tensor is used where it lies. */

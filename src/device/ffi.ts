@@ -50,6 +50,22 @@ export const functionAt = <A extends ReadonlyArray<unknown>, R>(
 export const pointersAt = (address: bigint, count: number): BigUint64Array =>
   BigUint64Array.from(new BigUint64Array(koffi.view(address, count * 8)))
 
+/** The function at a native address that takes one pointer and gives one, run on a thread of libuv's pool. */
+export const pooledFunctionAt = (address: bigint): ((argument: bigint) => Promise<Pointer>) => {
+  const call: ReturnType<Library["func"]> = koffi.decode(address, koffi.proto("void *", ["void *"]))
+  return (argument) =>
+    new Promise((resolve, reject) => {
+      call.async(argument, (error: unknown, result: Pointer) => (error ? reject(error) : resolve(result)))
+    })
+}
+
+/** A copy of `count` bytes of native memory at `address`. */
+export const bytesAt = (address: bigint, count: number): Uint8Array<ArrayBuffer> =>
+  count === 0 ? new Uint8Array(0) : new Uint8Array(koffi.view(address, count)).slice()
+
+/** The address of a typed array's elements. They move where the array is small: for the duration of a call only. */
+export const addressOf = (array: NodeJS.TypedArray): bigint => koffi.address(array)
+
 /** A zeroed, aligned block of memory that does not move; alive while it is referenced and not freed. */
 export interface Block {
   readonly buffer: ArrayBuffer

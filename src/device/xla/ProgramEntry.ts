@@ -1,0 +1,150 @@
+/**
+ * A loaded program: its sizes from the shapes of feeds, and a compiled variant for each set of sizes that has come up. A
+ * dimension's sizes up to a bucket share a variant where `padProgram` can keep what is filled up apart.
+ */
+import { createHash } from "node:crypto"
+import { evaluateDim } from "../../tensor/Dim.ts"
+import { bindDims } from "../../tensor/interpret.ts"
+import type { Program } from "../../tensor/Program.ts"
+import { programDims, specialise } from "../../tensor/Program.ts"
+import { print } from "../../tensor/print.ts"
+import type { Tensor } from "../../tensor/Tensor.ts"
+import { typeText } from "../../tensor/Tensor.ts"
+import { elementCount, holds } from "../HostTensor.ts"
+import { FeedMismatch, ReleasedTensor } from "./failure.ts"
+import type { Feeds, Into, Sizes, Variant } from "./Variant.ts"
+import type { Written } from "./writer.ts"
+import { sameShape } from "./XlaTensor.ts"
+
+/** What a variant is compiled from. */
+export interface Static {
+  readonly program: Program
+  /** Scalar inputs of the padded program, by name, from the sizes of a run. */
+  readonly scalars: (sizes: Sizes) => Readonly<Record<string, Int32Array>>
+}
+
+const digests = new WeakMap<Program, string>()
+
+/** Equal programs, built anew, have equal digests. */
+export const digestOf = (program: Program): string => {
+  const known = digests.get(program)
+  if (known) return known
+  const digest = createHash("sha256").update(print(program)).digest("hex")
+  digests.set(program, digest)
+  return digest
+}
+
+const countKeys = (record: object): number => {
+  let n = 0
+  for (const _ in record) n++
+  return n
+}
+
+export class ProgramEntry {
+  readonly program: Program
+  /** Names of dimensions. */
+  readonly dims: ReadonlyArray<string>
+  readonly variants = new Map<string, Variant>()
+  /** How many loaded programs are this one. */
+  users = 0
+  readonly #inputs: ReadonlyArray<readonly [name: string, tensor: Tensor, fixed: ReadonlyArray<number> | undefined]>
+
+  constructor(program: Program) {
+    this.program = program
+    this.dims = programDims(program)
+    this.#inputs = [...program.inputs].map(([name, x]) => {
+      const numbers = x.shape.filter((dim) => typeof dim === "number")
+      return [name, x, numbers.length === x.shape.length ? numbers : undefined]
+    })
+  }
+
+  /** Checks feeds and places; gives the sizes of the named dimensions. Throws FeedMismatch or ReleasedTensor. */
+  check(feeds: Feeds, into: Into): Sizes {
+    let open = false
+    for (const [name, x, fixed] of this.#inputs) {
+      const feed = feeds[name]
+      if (feed === undefined) throw new FeedMismatch(null, `input "${name}" (${typeText(x)}) has no feed`)
+      if ("released" in feed && feed.released) throw new ReleasedTensor(feed.name)
+      if (feed.dtype !== x.dtype) throw new FeedMismatch(name, `is ${name} ${typeText(x)}, not ${feed.dtype}`)
+      if (fixed === undefined) open = true
+      else if (!sameShape(feed.shape, fixed)) throw this.#misfit(name, feed.shape)
+      if ("data" in feed) {
+        const count = feed.shape.reduce((n, size) => n * size, 1)
+        if (!holds(x.dtype, feed.data) || feed.data.length !== count) {
+          const given = `${feed.data.constructor.name} of ${feed.data.length} elements`
+          throw new FeedMismatch(name, `its ${given} is no ${feed.dtype}[${feed.shape.join(", ")}]`)
+        }
+      }
+    }
+    if (countKeys(feeds) > this.#inputs.length) {
+      for (const name in feeds) if (!this.program.inputs.has(name)) throw this.#unknown("input", name)
+    }
+    const sizes = open ? this.#bind(feeds) : {}
+    for (const name in into) {
+      const output = this.program.outputs.get(name)
+      if (output === undefined) throw this.#unknown("output", name)
+      const place = into[name]!
+      if (place.released) throw new ReleasedTensor(place.name)
+      const shape = output.shape.map((dim) => evaluateDim(dim, sizes))
+      if (place.dtype !== output.dtype || !sameShape(place.shape, shape)) {
+        const given = `${place.dtype}[${place.shape.join(", ")}]`
+        throw new FeedMismatch(name, `is ${typeText(output)}, here [${shape.join(", ")}]; ${place.name} is ${given}`)
+      }
+    }
+    return sizes
+  }
+
+  /** The shape of an output for some sizes. */
+  shapeOf(output: string, sizes: Sizes): ReadonlyArray<number> {
+    return this.program.outputs.get(output)!.shape.map((dim) => evaluateDim(dim, sizes))
+  }
+
+  /** What to compile for some sizes, and the key of all sizes that it serves. */
+  key(sizes: Sizes): string {
+    return this.dims.map((name) => sizes[name]).join()
+  }
+
+  static(sizes: Sizes): Static {
+    return { program: specialise(this.program, sizes), scalars: () => ({}) }
+  }
+
+  /** Elements of the inputs whose sizes vary. */
+  placesOf(sizes: Sizes): number {
+    return this.#inputs.reduce((sum, [, x, fixed]) => {
+      if (fixed !== undefined) return sum
+      return sum + x.shape.reduce<number>((n, dim) => n * evaluateDim(dim, sizes), 1)
+    }, 0)
+  }
+
+  /** The same elements as a compiled program takes them. */
+  computed(written: Written): number {
+    const open = new Set(this.#inputs.flatMap(([name, , fixed]) => (fixed === undefined ? [name] : [])))
+    return written.inputs.reduce((sum, { name, shape }) => (open.has(name) ? sum + elementCount(shape) : sum), 0)
+  }
+
+  /** Gives the variants up. */
+  discard(): void {
+    for (const variant of this.variants.values()) variant.executable.destroy()
+    this.variants.clear()
+  }
+
+  #bind(feeds: Feeds): Sizes {
+    try {
+      return bindDims(this.program, feeds)
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error
+      const [, name = null] = /^input "([^"]*)"/.exec(error.message) ?? []
+      throw new FeedMismatch(name, error.message)
+    }
+  }
+
+  #misfit(name: string, shape: ReadonlyArray<number>): FeedMismatch {
+    return new FeedMismatch(name, `[${shape.join(", ")}] does not fit ${typeText(this.program.inputs.get(name)!)}`)
+  }
+
+  #unknown(what: "input" | "output", name: string): FeedMismatch {
+    const ports = what === "input" ? this.program.inputs : this.program.outputs
+    const all = [...ports].map(([own, x]) => `${own} ${typeText(x)}`).join(", ")
+    return new FeedMismatch(null, `there is no ${what} ${name}; it has ${all || "none"}`)
+  }
+}

@@ -1,0 +1,106 @@
+/**
+ * A program compiled for one set of sizes. It copies host tensors to the device, hands device tensors over as they lie (or
+ * laid out anew where their buffers have other sizes), and leaves outputs where they are wanted.
+ */
+import type { HostTensor, TypedArray } from "../HostTensor.ts"
+import type { Client, DeviceBuffer } from "./Client.ts"
+import type { Executable } from "./Executable.ts"
+import type { Port, Written } from "./writer.ts"
+import { copyCorner, sameShape, type XlaTensor, zerosOf } from "./XlaTensor.ts"
+
+export type Feeds = Readonly<Record<string, HostTensor | XlaTensor>>
+/** Sizes of named dimensions. */
+export type Sizes = Readonly<Record<string, number>>
+export type Into = Readonly<Record<string, XlaTensor>>
+
+/** What a run leaves behind before its event is settled. */
+export interface Started {
+  readonly event: bigint
+  /** Outputs for the host, by name, with the shape that they have for the caller. */
+  readonly fetched: ReadonlyArray<{ readonly name: string; readonly buffer: DeviceBuffer }>
+  /** Buffers that are of no use after the run. */
+  readonly spent: ReadonlyArray<DeviceBuffer>
+}
+
+export class Variant {
+  readonly client: Client
+  readonly executable: Executable
+  readonly written: Written
+  /** Bytes of intermediate values. */
+  readonly temporary: number
+  /** Elements of the inputs whose sizes vary, as computed: what padding is a share of. */
+  places = 0
+  readonly #scalars: (sizes: Sizes) => Readonly<Record<string, Int32Array>>
+  readonly #donated: ReadonlyArray<{ readonly output: string; readonly at: number }>
+
+  /** @param scalars the scalar inputs that a padded program takes, by name, for sizes. */
+  constructor(
+    client: Client,
+    executable: Executable,
+    written: Written,
+    scalars: (sizes: Sizes) => Readonly<Record<string, Int32Array>>
+  ) {
+    this.#scalars = scalars
+    this.client = client
+    this.executable = executable
+    this.written = written
+    this.temporary = executable.memory()?.temporary ?? 0
+    const places = new Map(written.inputs.map(({ name }, i) => [name, i]))
+    this.#donated = [...written.donate].map(([output, input]) => ({ output, at: places.get(input)! }))
+  }
+
+  /** A host tensor on the device, filled up with zeros to the port's sizes. */
+  #upload(
+    { dtype, shape }: Port,
+    feed: { readonly shape: ReadonlyArray<number>; readonly data: TypedArray }
+  ): DeviceBuffer {
+    if (sameShape(feed.shape, shape)) return this.client.put(feed.data, dtype, shape)
+    const filled = zerosOf(dtype, shape)
+    copyCorner(feed.data, feed.shape, filled, shape)
+    return this.client.put(filled, dtype, shape)
+  }
+
+  /** A tensor's buffer in other sizes, by way of the host: rare, as programs of one set of sizes share their tensors. */
+  #relaid(port: Port, tensor: XlaTensor, buffer: DeviceBuffer): DeviceBuffer {
+    const { pjrt } = this.client
+    const whole = zerosOf(port.dtype, buffer.shape)
+    pjrt.awaitEvent(this.client.get(buffer, whole))
+    const own = zerosOf(port.dtype, tensor.shape)
+    copyCorner(whole, buffer.shape, own, tensor.shape)
+    return this.#upload(port, { shape: tensor.shape, data: own })
+  }
+
+  /** Starts a run with feeds that fit the program and have these sizes. */
+  start(feeds: Feeds, into: Into, sizes: Sizes): Started {
+    const scalars = this.#scalars(sizes)
+    const spent: Array<DeviceBuffer> = []
+    const once = <B extends DeviceBuffer>(buffer: B): B => {
+      spent.push(buffer)
+      return buffer
+    }
+    const inputs = this.written.inputs.map((port): DeviceBuffer => {
+      const feed = feeds[port.name]
+      if (feed === undefined) return once(this.client.put(scalars[port.name]!, "i32", []))
+      if ("data" in feed) return once(this.#upload(port, feed))
+      const buffer = feed.need(port.shape)
+      return sameShape(buffer.shape, port.shape) ? buffer : once(this.#relaid(port, feed, buffer))
+    })
+    // an argument may be overwritten if it is a tensor that the output goes to, and no other argument
+    const keep = this.#donated.flatMap(({ at, output }) => {
+      const { name } = this.written.inputs[at]!
+      const place = into[output]
+      const given = feeds[name]
+      const own = place !== undefined && given === place && inputs[at] === place.buffer
+      const shared = own && inputs.some((buffer, i) => i !== at && buffer === inputs[at])
+      return own && !shared ? [] : [at]
+    })
+    const { event, outputs } = this.executable.start(inputs, keep)
+    const fetched: Array<Started["fetched"][number]> = []
+    this.written.outputs.forEach(({ name }, i) => {
+      const place = into[name]
+      if (place !== undefined) place.adopt(outputs[i]!)
+      else fetched.push({ name, buffer: once(outputs[i]!) })
+    })
+    return { event, fetched, spent }
+  }
+}

@@ -1,0 +1,292 @@
+/** A device of XLA: programs as StableHLO, compiled and run by a hardware vendor's plugin through the PJRT C API. */
+
+import { availableParallelism, cpus, totalmem } from "node:os"
+import { join } from "node:path"
+import { Effect, Layer, type Scope } from "effect"
+import type { Program } from "../../tensor/Program.ts"
+import { byteWidth } from "../../tensor/Tensor.ts"
+import { Device, type DeviceTensor, type Loaded } from "../Device.ts"
+import {
+  BadFeed,
+  type DeviceError,
+  deviceError,
+  LibraryMissing,
+  OutOfMemory,
+  Released,
+  ShapeMismatch
+} from "../DeviceError.ts"
+import { elementCount, type HostTensor, holds, type TensorSpec, type TypedArray } from "../HostTensor.ts"
+import type { Client, DeviceBuffer } from "./Client.ts"
+import { Compiler } from "./Compiler.ts"
+import { deviceFailure } from "./failure.ts"
+import { xlaNumericClass } from "./numericClass.ts"
+import { openClient, PluginAbsent } from "./openClient.ts"
+import { digestOf, ProgramEntry } from "./ProgramEntry.ts"
+import { PjrtFailure } from "./pjrt.ts"
+import { cacheFolder, type Plugin, pluginIdentity } from "./plugins.ts"
+import { type Feeds, type Into, type Sizes, Variant } from "./Variant.ts"
+import { writeProgram } from "./writer.ts"
+import { copyCorner, sameShape, XlaTensor, zerosOf } from "./XlaTensor.ts"
+
+export interface XlaOptions {
+  readonly plugin: Plugin
+  /** Where compiled programs are kept; null keeps none. Default: a folder of the user's cache. */
+  readonly executables?: string | null
+}
+
+interface XlaLoaded extends Loaded {
+  readonly entry: ProgramEntry
+  readonly constants: Readonly<Record<string, XlaTensor>>
+  readonly holdsConstants: boolean
+  closed: boolean
+}
+
+/** The device. Layers are memoised by reference: keep one in a constant. */
+const layer = (options: XlaOptions): Layer.Layer<Device, DeviceError> => Layer.effect(Device, make(options))
+export const XlaDevice = { layer }
+
+const open = (plugin: Plugin): Effect.Effect<Client, DeviceError> =>
+  Effect.tryPromise({
+    try: () => openClient(plugin),
+    catch: (error) => {
+      if (error instanceof PluginAbsent) return deviceError(new LibraryMissing({ detail: error.message }))
+      if (error instanceof PjrtFailure) {
+        const detail = `${plugin.provider} gives no device: ${error.message} (code ${error.code})`
+        return deviceError(new LibraryMissing({ detail }))
+      }
+      throw error
+    }
+  })
+
+/** Programs that stay ready although nothing holds them: one that comes back, as a policy's do each step, costs nothing. */
+const idlePrograms = 64
+
+const make = Effect.fnUntraced(function* ({ executables, plugin }: XlaOptions) {
+  const client = yield* open(plugin)
+  const { pjrt } = client
+  const device = client.devices[0]!
+  const adapter =
+    plugin.name === "cpu"
+      ? `${cpus()[0]?.model.trim() ?? process.arch}, ${availableParallelism()} cores, ${process.platform}-${process.arch}`
+      : client.kindOf(device)
+  const services = yield* Effect.context()
+  const compiler = new Compiler(
+    client,
+    executables === undefined ? join(cacheFolder(), "executables") : executables,
+    [pluginIdentity(plugin), client.platformVersion, adapter].join("\n"),
+    (note) => Effect.runSyncWith(services)(Effect.logWarning(`${plugin.provider}: ${note}`))
+  )
+  /** Programs by digest, those used last at the end. */
+  const entries = new Map<string, ProgramEntry>()
+  const padding = { computed: 0, wanted: 0 }
+  let runs = 0
+  let runMs = 0
+  let loadMs = 0
+  let peakBytes = 0
+
+  yield* Effect.addFinalizer(() =>
+    Effect.sync(() => {
+      for (const entry of entries.values()) entry.discard()
+      entries.clear()
+    })
+  )
+
+  const asXla = (tensor: DeviceTensor): XlaTensor => {
+    if (tensor instanceof XlaTensor) return tensor
+    throw new TypeError(`${tensor.name} is a tensor of another device`)
+  }
+  const usable = (tensor: DeviceTensor): Effect.Effect<XlaTensor, DeviceError> => {
+    const own = asXla(tensor)
+    return own.released ? Effect.fail(deviceError(new Released({ what: `Tensor ${own.name}` }))) : Effect.succeed(own)
+  }
+
+  /** The variant for some sizes, made ready where it is not. */
+  const prepare = async (entry: ProgramEntry, sizes: Sizes): Promise<Variant> => {
+    const start = process.hrtime.bigint()
+    const { program, scalars } = entry.static(sizes)
+    const written = writeProgram(program)
+    const signature = { arguments: written.inputs.length, outputs: written.outputs }
+    const variant = new Variant(client, await compiler.compile(written.text, signature), written, scalars)
+    variant.places = entry.computed(written)
+    entry.variants.set(entry.key(sizes), variant)
+    loadMs += Number(process.hrtime.bigint() - start) / 1e6
+    return variant
+  }
+
+  const entryOf = (program: Program): ProgramEntry => {
+    const digest = digestOf(program)
+    const entry = entries.get(digest) ?? new ProgramEntry(program)
+    entries.delete(digest)
+    entries.set(digest, entry)
+    const idle = [...entries].filter(([, { users }]) => users === 0)
+    for (const [key, old] of idle.slice(0, Math.max(0, idle.length - idlePrograms))) {
+      if (old === entry) continue
+      old.discard()
+      entries.delete(key)
+    }
+    return entry
+  }
+
+  const load = Effect.fn("Device.load")(function* (
+    program: Program,
+    { constants = {} }: { readonly constants?: Readonly<Record<string, DeviceTensor>> } = {}
+  ): Effect.fn.Return<Loaded, DeviceError, Scope.Scope> {
+    const held: Record<string, XlaTensor> = {}
+    for (const [name, tensor] of Object.entries(constants)) {
+      if (!program.inputs.has(name)) {
+        const detail = `the constant ${name} is none of its inputs (${[...program.inputs.keys()].join(", ")})`
+        return yield* deviceError(new BadFeed({ program: program.name, detail }))
+      }
+      held[name] = yield* usable(tensor)
+    }
+    const before = loadMs
+    const entry = entryOf(program)
+    if (entry.dims.length === 0 && entry.variants.size === 0) {
+      yield* Effect.tryPromise({ try: () => prepare(entry, {}), catch: deviceFailure(program.name, "load") })
+    }
+    const loaded: XlaLoaded = {
+      _tag: "Loaded",
+      program,
+      loadMs: loadMs - before,
+      inPlace: [...program.donate.keys()],
+      entry,
+      constants: held,
+      holdsConstants: Object.keys(held).length > 0,
+      closed: false
+    }
+    yield* Effect.acquireRelease(
+      Effect.sync(() => {
+        entry.users++
+        for (const tensor of Object.values(held)) tensor.constantOf++
+      }),
+      () =>
+        Effect.sync(() => {
+          loaded.closed = true
+          entry.users--
+          for (const tensor of Object.values(held)) tensor.constantOf--
+        })
+    )
+    return loaded
+  })
+
+  const fits = (own: XlaTensor, data: TypedArray): Effect.Effect<void, DeviceError> => {
+    if (holds(own.dtype, data) && data.length === elementCount(own.shape)) return Effect.void
+    const detail = `${data.constructor.name} of ${data.length} elements is no ${own.dtype}[${own.shape.join(", ")}]`
+    return Effect.fail(deviceError(new ShapeMismatch({ program: "write", tensor: own.name, detail })))
+  }
+
+  const tensor = Effect.fn("Device.tensor")(function* (
+    { name, dtype, shape }: TensorSpec,
+    init: TypedArray | "zeros" = "zeros"
+  ): Effect.fn.Return<DeviceTensor, DeviceError, Scope.Scope> {
+    const size = elementCount(shape) * byteWidth[dtype]
+    const limit = client.memoryOf(device)?.limit ?? totalmem()
+    if (size > limit) return yield* deviceError(new OutOfMemory({ what: `tensor ${name}`, bytes: size }))
+    const made = yield* Effect.acquireRelease(
+      Effect.sync(() => new XlaTensor(client, name, dtype, shape)),
+      (own) => Effect.sync(() => own.release())
+    )
+    if (init !== "zeros") {
+      yield* fits(made, init)
+      yield* Effect.try({ try: () => made.assign(init), catch: deviceFailure(`tensor ${name}`, "run") })
+    }
+    return made
+  })
+
+  const heldConstant = (own: XlaTensor): DeviceError =>
+    deviceError(
+      new BadFeed({ program: "write", detail: `${own.name} is a constant of a loaded program and must not change` })
+    )
+
+  /** The elements of buffers, for the host: copied all at once, waited for without blocking. */
+  const fetch = async (buffers: ReadonlyArray<DeviceBuffer>): Promise<ReadonlyArray<TypedArray>> => {
+    const arrays = buffers.map(({ dtype, shape }) => zerosOf(dtype, shape))
+    const events = buffers.map((buffer, i) => client.get(buffer, arrays[i]!))
+    for (const event of events) await pjrt.settle(event)
+    return arrays
+  }
+
+  /** The part of a buffer's elements that a tensor of a shape has. */
+  const corner = (buffer: DeviceBuffer, data: TypedArray, shape: ReadonlyArray<number>): HostTensor => {
+    const { dtype } = buffer
+    if (sameShape(buffer.shape, shape)) return { dtype, shape, data } as HostTensor
+    const own = zerosOf(dtype, shape)
+    copyCorner(data, buffer.shape, own, shape)
+    return { dtype, shape, data: own } as HostTensor
+  }
+
+  const run = async (own: XlaLoaded, feeds: Feeds, into: Into): Promise<Readonly<Record<string, HostTensor>>> => {
+    const { entry } = own
+    const sizes = entry.check(feeds, into)
+    const variant = entry.variants.get(entry.key(sizes)) ?? (await prepare(entry, sizes))
+    const start = process.hrtime.bigint()
+    const { event, fetched, spent } = variant.start(feeds, into, sizes)
+    try {
+      peakBytes = Math.max(peakBytes, client.bufferBytes + variant.temporary)
+      await pjrt.settle(event)
+      const arrays = await fetch(fetched.map(({ buffer }) => buffer))
+      return Object.fromEntries(
+        fetched.map(({ buffer, name }, i) => [name, corner(buffer, arrays[i]!, entry.shapeOf(name, sizes))])
+      )
+    } finally {
+      for (const buffer of spent) buffer.destroy()
+      runs++
+      runMs += Number(process.hrtime.bigint() - start) / 1e6
+      padding.computed += variant.places
+      padding.wanted += entry.placesOf(sizes)
+    }
+  }
+
+  return Device.of({
+    info: {
+      provider: plugin.provider,
+      adapter,
+      threads: availableParallelism(),
+      runtime: `xla ${plugin.version} (PJRT ${pjrt.version.major}.${pjrt.version.minor}, ${client.platformVersion})`,
+      fallbackNodes: 0,
+      numericClass: xlaNumericClass({ dtype: "f32" }, plugin.provider)
+    },
+    load,
+    tensor,
+    write: Effect.fnUntraced(function* (target, data) {
+      const own = yield* usable(target)
+      if (own.constantOf > 0) return yield* heldConstant(own)
+      yield* fits(own, data)
+      yield* Effect.try({ try: () => own.assign(data), catch: deviceFailure(`tensor ${own.name}`, "run") })
+    }),
+    read: Effect.fnUntraced(function* (source) {
+      const own = yield* usable(source)
+      const buffer = own.buffer
+      if (buffer === undefined)
+        return { dtype: own.dtype, shape: own.shape, data: zerosOf(own.dtype, own.shape) } as HostTensor
+      const [data] = yield* Effect.tryPromise({
+        try: () => fetch([buffer]),
+        catch: deviceFailure(`tensor ${own.name}`, "run")
+      })
+      return corner(buffer, data!, own.shape)
+    }),
+    run: (loaded, feeds, into = {}) =>
+      Effect.suspend(() => {
+        const own = loaded as XlaLoaded
+        const { name } = own.program
+        if (own.closed) return Effect.fail(deviceError(new Released({ what: `Program ${name}` })))
+        const places: Record<string, XlaTensor> = {}
+        for (const target in into) {
+          const place = asXla(into[target]!)
+          if (place.constantOf > 0) return Effect.fail(heldConstant(place))
+          places[target] = place
+        }
+        const all = (own.holdsConstants ? { ...own.constants, ...feeds } : feeds) as Feeds
+        return Effect.tryPromise({ try: () => run(own, all, places), catch: deviceFailure(name, "run") })
+      }),
+    stats: Effect.sync(() => ({
+      runs,
+      runMs,
+      loadMs,
+      peakBytes: Math.max(peakBytes, client.peakBufferBytes),
+      bytes: client.bufferBytes,
+      ...compiler.counts,
+      paddingShare: padding.computed === 0 ? 0 : 1 - padding.wanted / padding.computed
+    }))
+  })
+})

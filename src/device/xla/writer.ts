@@ -1,0 +1,129 @@
+/**
+ * Lowers a program of fixed sizes to a StableHLO module. Composites go through their definition in primitives: XLA fuses
+ * them itself. What a program donates may be overwritten (`tf.aliasing_output`); which arguments really are is said anew
+ * at each call.
+ */
+import type { Program } from "../../tensor/Program.ts"
+import { reach } from "../../tensor/rewrite.ts"
+import type { Body, Kind, Node, Tensor } from "../../tensor/Tensor.ts"
+import { fixed, fixedShape, type Lower, type Lowering } from "./Lowering.ts"
+import { barrier, loop } from "./lower/control.ts"
+import { binary, cast, compare, select, unary } from "./lower/elementwise.ts"
+import { gather, putAlong, segmentSum, takeAlong } from "./lower/indexing.ts"
+import { argMax, cumulativeSum, dot, reduce, topK } from "./lower/reduce.ts"
+import { Module, type Value } from "./Module.ts"
+
+export interface Port {
+  readonly name: string
+  readonly dtype: Value["dtype"]
+  readonly shape: ReadonlyArray<number>
+}
+
+export interface Written {
+  /** The module's text. */
+  readonly text: string
+  /** Arguments, in order: the inputs that some output needs. */
+  readonly inputs: ReadonlyArray<Port>
+  readonly outputs: ReadonlyArray<Port>
+  /** Output name to input name: arguments that the outputs may overwrite. */
+  readonly donate: ReadonlyMap<string, string>
+}
+
+const unreachable = (op: { readonly kind: string }): never => {
+  throw new Error(`${op.kind} has no value of its own`)
+}
+
+/** One lowering for each primitive; a missing one does not type-check. */
+const primitives: { readonly [K in Kind]: Lower<K> } = {
+  input: unreachable,
+  parameter: unreachable,
+  constant: ({ dtype, shape, values }, _, { module }) => [module.constant(values, dtype, shape)],
+  fill: ({ dtype, shape, value }, _, { module }) => [module.splat(value, dtype, fixedShape(shape))],
+  iota: ({ axis, dtype, shape }, _, { module }) => [module.iota(dtype, fixedShape(shape), axis)],
+  size: ({ dim, dtype }, _, { module }) => [module.splat(fixed(dim), dtype)],
+  unary,
+  binary,
+  compare,
+  select,
+  cast,
+  reshape: ({ shape }, [x], { module }) => [module.reshape(x!, fixedShape(shape))],
+  transpose: ({ permutation }, [x], { module }) => [module.transpose(x!, permutation)],
+  broadcast: ({ shape }, [x], { module }) => [module.broadcast(x!, fixedShape(shape))],
+  slice: ({ axis, limit, start, stride }, [x], { module }) => [
+    module.slice(x!, axis, fixed(start), fixed(limit), stride)
+  ],
+  pad: ({ after, axis, before, value }, [x], { module }) => [module.pad(x!, axis, fixed(before), fixed(after), value)],
+  concat: ({ axis }, inputs, { module }) => [module.concat(inputs, axis)],
+  gather,
+  takeAlong,
+  putAlong,
+  segmentSum,
+  dot,
+  reduce,
+  argMax,
+  cumulativeSum,
+  topK,
+  loop,
+  stopGradient: (_, inputs) => inputs,
+  barrier,
+  saveName: (_, inputs) => inputs,
+  // one device: laid out as it is
+  shard: (_, inputs) => inputs
+}
+
+/** Writes whatever some tensors need that has no value yet; gives theirs. */
+const lowerAll = (module: Module, results: ReadonlyArray<Tensor>, values: Map<Tensor, Value>): ReadonlyArray<Value> => {
+  const to: Lowering = {
+    module,
+    body: (body: Body, parameters) =>
+      lowerAll(module, body.results, new Map(body.parameters.map((x, i) => [x, parameters[i]!])))
+  }
+  const lower = ({ inputs, op, outputs }: Node): void => {
+    const operands = inputs.map((x) => values.get(x)!)
+    const table: {
+      readonly [kind: string]: (op: never, inputs: ReadonlyArray<Value>, to: Lowering) => ReadonlyArray<Value>
+    } = primitives
+    const made =
+      op.kind === "composite"
+        ? lowerAll(module, op.definition.decompose(inputs, op.attributes), values)
+        : // the key is the kind of the operation, so the lowering is the one for this operation
+          table[op.kind]!(op as never, operands, to)
+    outputs.forEach((x, i) => {
+      values.set(x, made[i]!)
+    })
+  }
+  for (const node of reach(results, (x) => values.has(x))) lower(node)
+  return results.map((x) => values.get(x)!)
+}
+
+/** The module of a program. Throws a RangeError where a dimension has no size. */
+export const writeProgram = (program: Program): Written => {
+  const module = new Module()
+  const outputs = [...program.outputs]
+  const needed = new Set(reach(outputs.map(([, x]) => x)))
+  const used = [...program.inputs].filter(([, x]) => needed.has(x.node))
+  const values = new Map<Tensor, Value>()
+  const places = new Map(outputs.map(([name], i) => [name, i]))
+  const names = new Set(used.map(([name]) => name))
+  const donate = new Map([...program.donate].filter(([, input]) => names.has(input)))
+  const overwrites = new Map([...donate].map(([output, input]) => [input, places.get(output)!]))
+  const parameters = used.map(([name, x], i) => {
+    const value = { name: `%a${i}`, dtype: x.dtype, shape: fixedShape(x.shape) }
+    values.set(x, value)
+    return { ...value, overwrittenBy: overwrites.get(name) }
+  })
+  const results = lowerAll(
+    module,
+    outputs.map(([, x]) => x),
+    values
+  )
+  return {
+    text: module.finish(program.name, parameters, results),
+    inputs: used.map(([name, { dtype }], i) => ({ name, dtype, shape: parameters[i]!.shape })),
+    outputs: outputs.map(([name], i) => ({ name, dtype: results[i]!.dtype, shape: results[i]!.shape })),
+    donate
+  }
+}
+
+/** A type for sentences: `f32[2, 3]`. */
+export const portText = ({ dtype, name, shape }: Port): string => `${name} ${dtype}[${shape.join(", ")}]`
