@@ -1,6 +1,6 @@
 /** The root command: what every command takes, and the two questions every command asks (where, on what). */
-import { existsSync, statSync } from "node:fs"
-import { dirname, isAbsolute, join, resolve } from "node:path"
+import { existsSync, realpathSync, statSync } from "node:fs"
+import { dirname, join, resolve } from "node:path"
 import { Effect, Option } from "effect"
 import { Command, Flag } from "effect/cli"
 import { usage } from "./failure.ts"
@@ -46,28 +46,37 @@ export const device = Effect.gen(function* () {
   )
 })
 
-const nearestPackage = (from: string): string | undefined => {
-  for (let dir = resolve(from); ; dir = dirname(dir)) {
-    if (existsSync(join(dir, "package.json"))) return dir
-    if (dirname(dir) === dir) return undefined
-  }
+const real = (path: string): string => (existsSync(path) ? realpathSync(path) : path)
+
+/**
+ * Where the command was typed. pnpm and npm change to the folder of the `package.json` before they start a script, and
+ * say in INIT_CWD where they were called; a script that has gone elsewhere since means its own working directory.
+ */
+export const typedIn = (): string => {
+  const { INIT_CWD: called, npm_package_json: manifest } = process.env
+  if (called === undefined || manifest === undefined || !existsSync(called)) return process.cwd()
+  return real(dirname(manifest)) === real(process.cwd()) ? called : process.cwd()
 }
 
-/** The nearest folder at or above `from`, else the working directory, with a `package.json`; that itself where there is none. */
-export const projectRoot = (from: string): string =>
-  nearestPackage(from) ?? nearestPackage(process.cwd()) ?? process.cwd()
-
-/** A path as typed: relative to the working directory, or to where `pnpm` was called (it changes to the project's root). */
+/** A file as typed: relative to where the command was typed; what is not there may be meant from the project's root. */
 export const located = (path: string): string => {
-  if (isAbsolute(path) || existsSync(path)) return resolve(path)
-  const called = process.env["INIT_CWD"]
-  return called !== undefined && existsSync(join(called, path)) ? join(called, path) : resolve(path)
+  const typed = resolve(typedIn(), path)
+  return !existsSync(typed) && existsSync(path) ? resolve(path) : typed
 }
+
+/** The project that a file or folder belongs to. */
+export const projectRoot = (from: string): Effect.Effect<string> =>
+  Effect.map(
+    Effect.promise(() => import("../dsl/resolve.ts")),
+    ({ projectRootOf }) => projectRootOf(from)
+  )
 
 /** The warehouse folder: `--warehouse`, else `warehouse/store` of the project that `near` (a file's folder) belongs to. */
 export const warehouseDir = Effect.fnUntraced(function* (near: string = process.cwd()) {
   const { warehouse } = yield* root
-  const dir = Option.isSome(warehouse) ? resolve(warehouse.value) : join(projectRoot(near), "warehouse", "store")
+  const dir = Option.isSome(warehouse)
+    ? resolve(typedIn(), warehouse.value)
+    : join(yield* projectRoot(near), "warehouse", "store")
   let there = dir
   while (!existsSync(there)) there = dirname(there)
   if (statSync(there).isDirectory()) return dir

@@ -17,6 +17,7 @@ import { broken } from "./gates.ts"
 import { type Asked, planned } from "./planning.ts"
 import { unshared } from "./planView.ts"
 import * as progress from "./progress.ts"
+import { typedIn } from "./root.ts"
 import { type Screen, screen } from "./screen.ts"
 
 export interface Request extends Asked {
@@ -32,9 +33,9 @@ export interface Request extends Asked {
 const shellWord = (text: string): string =>
   /^[\w@%+=:,./-]+$/.test(text) ? text : /["$`!\\]/.test(text) ? `'${text.replaceAll("'", "'\\''")}'` : `"${text}"`
 
-/** A path as a person here would name it. */
+/** A path as a person there would name it. */
 const near = (path: string): string => {
-  const away = relative(process.cwd(), path)
+  const away = relative(typedIn(), path)
   return away === "" ? "." : away.startsWith("..") ? path : away
 }
 
@@ -126,8 +127,8 @@ const why = ([first, ...others]: ReadonlyArray<TaskEvent>): string => {
 }
 
 export const runExperiment = Effect.fn("exp.runExperiment")(function* (request: Request) {
-  const { experiment, plan: whole } = yield* planned(request)
-  const { plan, wanted, partial, unknownNode } = select(whole, request)
+  const { experiment, plan: planWhole } = yield* planned(request)
+  const { plan, wanted, partial, unknownNode } = select(planWhole, request)
   if (unknownNode !== null) {
     return yield* usage(`no node is called ${request.only}; there are ${unknownNode.join(", ")}`)
   }
@@ -166,7 +167,13 @@ export const runExperiment = Effect.fn("exp.runExperiment")(function* (request: 
         : `${count(summary.ran, "task")} ran, ${summary.cached} cached, ${summary.failed} failed${summary.skipped > 0 ? `, ${summary.skipped} skipped` : ""}, in ${about(summary.wallSeconds)}.`
     )
   }
-  const gates = partial || summary.failed > 0 ? [] : experiment.report.gates
+  const whole = !partial && summary.failed === 0
+  const gates = whole ? experiment.report.gates : []
+  const unasked = experiment.report.gates.length - gates.length
+  if (unasked > 0) {
+    const why = partial ? "the run was narrowed by --only or --limit" : "tasks failed"
+    yield* say(`${count(unasked, "gate")} not checked: ${why}.`)
+  }
   if (!request.json) {
     const paint = paintFor(process.stdout)
     const text = yield* experimentText(request.warehouse, experiment.name, {

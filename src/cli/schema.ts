@@ -9,8 +9,9 @@ export const schema = Command.make(
   {},
   Effect.fn("exp.schema")(function* () {
     const { projectPipelines, schemaText } = yield* Effect.promise(() => import("../dsl/schema.ts"))
+    const root = yield* projectRoot(process.cwd())
     const pipelines = yield* Effect.tryPromise({
-      try: () => projectPipelines(projectRoot(process.cwd())),
+      try: () => projectPipelines(root),
       catch: (error) =>
         new CommandFailed({ code: Code.invalid, message: error instanceof Error ? error.message : String(error) })
     })

@@ -6,20 +6,23 @@ import { existsSync, readdirSync, readFileSync, statSync } from "node:fs"
 import { dirname, isAbsolute, join, parse, relative, resolve, sep } from "node:path"
 import { fileURLToPath } from "node:url"
 
-/** Overtone's own folder: the one with its package.json. */
-export const ownRoot: string = nearestPackage(dirname(fileURLToPath(import.meta.url))) ?? process.cwd()
-
-/** The nearest folder at or above `from` that has a package.json. */
-export function nearestPackage(from: string): string | undefined {
+/** The nearest folder at or above `from` that holds `name`. */
+export const nearest = (from: string, name: string): string | undefined => {
   for (let dir = resolve(from); ; dir = dirname(dir)) {
-    if (existsSync(join(dir, "package.json"))) return dir
+    if (existsSync(join(dir, name))) return dir
     if (dir === parse(dir).root) return undefined
   }
 }
 
-/** The project root of an experiment file (or of the working directory). */
-export const projectRootOf = (file: string): string =>
-  nearestPackage(dirname(resolve(file))) ?? nearestPackage(process.cwd()) ?? process.cwd()
+/** The nearest folder at or above `from` that has a package.json. */
+export const nearestPackage = (from: string): string | undefined => nearest(from, "package.json")
+
+/** Overtone's own folder: the one with its package.json. */
+export const ownRoot: string = nearestPackage(dirname(fileURLToPath(import.meta.url))) ?? process.cwd()
+
+/** The project that a file or folder belongs to, else that of the working directory, else that directory. */
+export const projectRootOf = (path: string): string =>
+  nearestPackage(path) ?? nearestPackage(process.cwd()) ?? process.cwd()
 
 const endings = [".ts", ".js", ".mjs"]
 
@@ -162,7 +165,7 @@ export const fileOrNothing = (path: string): string | undefined =>
     isFile
   )
 
-const isFile = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isFile() === true
+export const isFile = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isFile() === true
 
 /** A path for people: relative to the working directory where that is shorter to read. */
 export const shownPath = (file: string): string => {

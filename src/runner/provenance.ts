@@ -5,8 +5,9 @@
 import { execFile } from "node:child_process"
 import { existsSync, readFileSync } from "node:fs"
 import { arch, cpus, hostname, release } from "node:os"
-import { dirname, join } from "node:path"
+import { join } from "node:path"
 import { hashFile } from "../artifact/folder.ts"
+import { nearest, nearestPackage } from "../dsl/resolve.ts"
 
 export interface Provenance {
   readonly git: { readonly commit: string; readonly dirty: boolean } | null
@@ -17,14 +18,6 @@ export interface Provenance {
   readonly platform: string
   readonly host: string
   readonly cpu: { readonly model: string; readonly cores: number; readonly features: ReadonlyArray<string> }
-}
-
-/** The nearest folder above (or at) `from` that holds `name`. */
-const nearest = (from: string, name: string): string | undefined => {
-  for (let dir = from; ; dir = dirname(dir)) {
-    if (existsSync(join(dir, name))) return dir
-    if (dirname(dir) === dir) return undefined
-  }
 }
 
 const output = (file: string, args: ReadonlyArray<string>, cwd: string): Promise<string | undefined> =>
@@ -65,7 +58,7 @@ const version = (dir: string, name: string): string | undefined => {
 }
 
 const packages = (dir: string): Readonly<Record<string, string>> => {
-  const home = nearest(dir, "package.json")
+  const home = nearestPackage(dir)
   if (home === undefined) return {}
   const manifest: { readonly dependencies?: Readonly<Record<string, string>> } = JSON.parse(
     readFileSync(join(home, "package.json"), "utf8")

@@ -1,6 +1,6 @@
 /** The command as a process of its own: signals, pipes, a warehouse in use. */
 import { type ChildProcess, spawn } from "node:child_process"
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { createInterface } from "node:readline"
@@ -100,6 +100,41 @@ describe("exp run", () => {
     children.add(child)
     expect(await new Promise((resolve) => child.once("close", resolve))).toBe(0)
     expect(existsSync(join(loose, "warehouse", "store", "overtone.duckdb"))).toBe(true)
+  })
+})
+
+describe("paths on the command line", () => {
+  /** As pnpm starts a script: in the project's root, with where it was called. */
+  const called = async (cwd: string, from: string, ...argv: ReadonlyArray<string>) => {
+    const env = { ...process.env, INIT_CWD: from, npm_package_json: join(project, "package.json") }
+    const child = spawn(process.execPath, [entry, ...argv], { cwd, env })
+    children.add(child)
+    let said = ""
+    for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", (text) => (said += text))
+    await new Promise((resolve) => child.once("close", resolve))
+    return said
+  }
+  const project = mkdtempSync(join(home, "project-"))
+  const sub = join(project, "deep", "er")
+  const elsewhere = join(project, "elsewhere")
+  for (const dir of [sub, elsewhere]) mkdirSync(dir, { recursive: true })
+  writeFileSync(join(project, "package.json"), '{ "name": "paths", "type": "module" }')
+  for (const dir of [project, sub])
+    writeFileSync(join(dir, "x.yaml"), `name: x\npipeline: none-of-${dir === sub ? "sub" : "root"}\n`)
+  writeFileSync(join(project, "y.yaml"), "name: y\npipeline: none-of-root\n")
+
+  it("are relative to where they were typed, whatever folder pnpm changed to", async () => {
+    const [warehouse, file, fallback, moved] = await Promise.all([
+      called(project, sub, "--warehouse", "./w", "sql", "select 1"),
+      called(project, sub, "plan", "x.yaml"),
+      called(project, sub, "plan", "y.yaml"),
+      called(elsewhere, sub, "--warehouse", "./w", "sql", "select 1")
+    ])
+    expect(warehouse).toContain(join(sub, "w"))
+    expect(file).toMatch(/none-of-sub/)
+    expect(fallback).toMatch(/none-of-root/)
+    // A script that changed the folder by itself means its own.
+    expect(moved).toContain(join(elsewhere, "w"))
   })
 })
 
