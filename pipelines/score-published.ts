@@ -7,6 +7,7 @@
  *           └─> answers ─┴─> evaluate <─ encoder
  */
 
+import { Schema } from "effect"
 import * as Pipeline from "overtone/dsl/Pipeline"
 import * as Param from "overtone/dsl/param"
 import { encoder } from "overtone/stages/encoder"
@@ -20,6 +21,7 @@ const params = {
   ),
   data: Param.file("the folder of the published files"),
   stratum: Param.string("5p", "which test situations: 5p, those with 5 perspectives; 7p; ..."),
+  limit: Param.optional(Schema.Int.check(Schema.isGreaterThan(0)), "use the first situations of the stratum only"),
   answers: Param.withDefault(System, "op-grpo", "whose answers"),
   evaluate: evaluate.params
 }
@@ -28,7 +30,7 @@ export default Pipeline.make(
   "score-published",
   params,
   (p) => {
-    const source = { data: p.data, stratum: p.stratum }
+    const source = { data: p.data, stratum: p.stratum, ...(p.limit === undefined ? {} : { limit: p.limit }) }
     const { situations } = stratum({}, source, { node: "data" })
     const { completions } = published({ situations }, { ...source, system: p.answers }, { node: "answers" })
     const { encoder: estimator } = encoder({}, { path: p.encoder }, { node: "encoder" })

@@ -39,10 +39,14 @@ export const missingFiles = (folder: string, stratum: string, system: System) =>
 
 const folderFields = {
   data: Param.file("the folder of the published files"),
-  stratum: Param.string("5p", "which test situations: 5p, those with 5 perspectives; 7p; ...")
+  stratum: Param.string("5p", "which test situations: 5p, those with 5 perspectives; 7p; ..."),
+  limit: Param.optional(
+    Schema.Int.check(Schema.isGreaterThan(0)),
+    "use the first situations only; answers to the others are left out"
+  )
 }
 
-/** The test situations of a stratum, all of them. */
+/** The test situations of a stratum, all of them unless `limit` says otherwise. */
 export const stratum = Stage.make("stratum", {
   module: import.meta.url,
   version: 1,
@@ -51,7 +55,8 @@ export const stratum = Stage.make("stratum", {
   outputs: { situations: Situations },
   run: Effect.fn("stage.stratum")(function* ({ outputs, params }) {
     const path = join(params.data.path, situationsFile(params.stratum))
-    yield* outputs.situations.write(yield* readRecords(situationReader, { path }))
+    const all = yield* readRecords(situationReader, { path })
+    yield* outputs.situations.write(all.slice(0, params.limit ?? all.length))
   })
 })
 
@@ -110,6 +115,7 @@ export const published = Stage.make("published", {
     for (const { place, prompt, text } of rows) {
       const id = asked.get(prompt.trim())
       if (id === undefined) {
+        if (params.limit !== undefined) continue
         return yield* mismatch(
           `${place} answers ${quoted(prompt)}, which is no situation of ${situationsFile(params.stratum)}; the files belong to different strata, or the prompt was edited`
         )
@@ -138,7 +144,7 @@ export const published = Stage.make("published", {
     )
     yield* task.metrics(0, {
       "published/answers": answers.length,
-      "published/unparsed": rows.filter(({ failed }) => failed).length,
+      "published/unparsed": rows.filter(({ failed, prompt }) => failed && asked.has(prompt.trim())).length,
       "published/empty": answers.filter(({ text }) => text.trim() === "").length
     })
     yield* outputs.completions.write(answers.map(({ id, prompt, text }) => ({ id, prompt, text })))
