@@ -3,13 +3,14 @@ import { appendFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit } from "effect"
-import { Demonstrations, LoggedSlates } from "../../src/artifact/kinds.ts"
+import { Demonstrations, LoggedSlates, Situations } from "../../src/artifact/kinds.ts"
 import type { LoggedSlate } from "../../src/data/records.ts"
 import { behaviour } from "../../src/stages/behaviour.ts"
 import { candidates } from "../../src/stages/candidates.ts"
 import { evaluateOpe } from "../../src/stages/evaluateOpe.ts"
 import { generate } from "../../src/stages/generate.ts"
 import { ips } from "../../src/stages/ips.ts"
+import { references } from "../../src/stages/references.ts"
 import { responses } from "../../src/stages/responses.ts"
 import { slates } from "../../src/stages/slates.ts"
 import { freshFolder } from "../support/folders.ts"
@@ -332,30 +333,65 @@ describe("ips", () => {
 })
 
 describe("candidates", () => {
-  it.live("a policy's own answers become slates with votes, and its on-policy value is the people's approval", () =>
+  const params = { samples: 3, voters: 50 }
+
+  it.live("a policy's own answers become slates with its own odds and people's votes", () =>
     Effect.gen(function* () {
       const { made, policy } = yield* ground
-      const { out: answers } = yield* runStage(generate, {
-        dir: fresh(),
-        inputs: { policy, situations: made.test },
-        params: { samples: 3, temperature: 1 }
-      })
-      const { out, said } = yield* runStage(candidates, {
-        dir: fresh(),
-        inputs: { completions: answers.completions, world: made.world },
-        params: { voters: 50 }
-      })
+      const inputs = { policy, situations: made.test, world: made.world }
+      const { out, said } = yield* runStage(candidates, { dir: fresh(), inputs, params })
       const rows = yield* rowsOf(LoggedSlates, out.slates)
       assert.isAtMost(rows.length, 12)
       assert.sameMembers(Object.keys(said.metrics[0]!.values), Object.keys(candidates.metrics))
-      const { out: odds } = yield* runStage(behaviour, { dir: fresh(), inputs: { slates: out.slates, policy } })
+      const { out: answers } = yield* runStage(generate, {
+        dir: fresh(),
+        inputs: { policy, situations: made.test },
+        params: { samples: 8, temperature: 1 }
+      })
       const { said: found } = yield* runStage(evaluateOpe, {
         dir: fresh(),
-        inputs: { slates: odds.slates, policy, completions: answers.completions, world: made.world },
+        inputs: { slates: out.slates, policy, completions: answers.completions, world: made.world },
         params: label
       })
-      // The same answers, judged by votes and by approval itself.
-      assert.closeTo(item(found, "ope/ips"), item(found, "ope/on_policy"), 0.05)
+      assert.closeTo(item(found, "ope/log_ratio"), 0, 1e-5)
+      // Other answers of the same policy, judged by approval itself: on average what people vote.
+      assert.closeTo(item(found, "ope/ips"), item(found, "ope/on_policy"), 0.08)
+      // behaviour says the same odds of them
+      const { out: odds } = yield* runStage(behaviour, { dir: fresh(), inputs: { slates: out.slates, policy } })
+      const again = yield* rowsOf(LoggedSlates, odds.slates)
+      again.forEach(({ responses }, i) => {
+        responses.forEach(({ logprob }, k) => {
+          assert.closeTo(logprob!, rows[i]!.responses[k]!.logprob!, 1e-4)
+        })
+      })
+    })
+  )
+
+  it.live("refuses situations of another world, and says what to do where every answer is cut", () =>
+    Effect.gen(function* () {
+      const { made, policy } = yield* ground
+      const inputs = { policy, situations: made.test, world: made.world }
+      const cut = yield* failStage(candidates, { dir: fresh(), inputs, params: { ...params, maxNewTokens: 2 } })
+      assert.match(cut.message, /cut at `maxNewTokens: 2`, .* raise it/)
+    })
+  )
+
+  it.live("the most-voted responses are references, with their votes", () =>
+    Effect.gen(function* () {
+      const { log } = yield* ground
+      const { out } = yield* runStage(references, { dir: fresh(), inputs: { slates: log.test }, params: { count: 2 } })
+      const situations = yield* rowsOf(Situations, out.situations)
+      assert.lengthOf(situations, 12)
+      const slates = (yield* rowsOf(LoggedSlates, log.test)).filter(({ promptId }) => promptId === situations[0]!.id)
+      const votes = new Map<string, number>()
+      for (const { text, votes: count } of slates.flatMap(({ responses }) => responses)) {
+        votes.set(text, (votes.get(text) ?? 0) + count!)
+      }
+      assert.deepStrictEqual(
+        situations[0]!.perspectives.map((one) => one.votes),
+        [...votes.values()].toSorted((a, b) => b - a).slice(0, 2)
+      )
+      assert.notInclude(situations[0]!.perspectives[0].text, "In the perspective of")
     })
   )
 })
