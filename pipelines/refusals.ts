@@ -74,7 +74,8 @@ export const tooLong = (p: GroundParams, path: string, maxNewTokens: number): Re
  */
 export const untaught = (
   { data, estimator }: GroundParams,
-  reward: Readonly<Record<string, unknown>>
+  reward: Readonly<Record<string, unknown>>,
+  node = "grpo"
 ): ReadonlyArray<Refusal> => {
   if (data.source !== "file" || estimator.steps > 0) return []
   return ["coverage", "uniqueness"].flatMap((part) => {
@@ -84,7 +85,7 @@ export const untaught = (
     return open
       ? [
           {
-            path: `grpo.reward.${part}.threshold`,
+            path: `${node}.reward.${part}.threshold`,
             message:
               "is left to calibration, and an encoder that is not fine-tuned (`estimator.steps: 0`) is not calibrated on a file's situations",
             hint: "write the cosine (the paper's are 0.70 for coverage and 0.78 for uniqueness, for its own encoder), or give estimator.steps"

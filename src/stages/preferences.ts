@@ -18,23 +18,26 @@ import { preferencePair } from "../world/preferences.ts"
 import { preferenceOutputs, writeLessons } from "./lessons.ts"
 import { readWorld } from "./world.ts"
 
+/** The parameters of each source, for a section of one's own. */
+export const preferenceSources = {
+  world: {
+    pairs: Param.int(3000, "pairs; training situations in turn", { min: 1 }),
+    errorRate: Param.number(0.075, "how often the judge says the opposite of the truth", { min: 0, max: 1 })
+  },
+  slates: {
+    by: Param.literal(
+      ["votes", "rate", "relevance"],
+      "votes",
+      "what a response is worth: its votes, votes by exposure, or its relevance"
+    ),
+    leastMargin: Param.number(0, "best and worst must be this far apart; 0: differ at all", { min: 0 }),
+    longestList: Param.int(4, "longest ranking; of longer ones the best are kept, and the worst", { min: 2 })
+  }
+} as const
+
 export const PreferencesParams = Param.choice(
   "from",
-  {
-    world: {
-      pairs: Param.int(3000, "pairs; training situations in turn", { min: 1 }),
-      errorRate: Param.number(0.075, "how often the judge says the opposite of the truth", { min: 0, max: 1 })
-    },
-    slates: {
-      by: Param.literal(
-        ["votes", "rate", "relevance"],
-        "votes",
-        "what a response is worth: its votes, votes by exposure, or its relevance"
-      ),
-      leastMargin: Param.number(0, "best and worst must be this far apart; 0: differ at all", { min: 0 }),
-      longestList: Param.int(4, "longest ranking; of longer ones the best are kept, and the worst", { min: 2 })
-    }
-  },
+  preferenceSources,
   "world",
   "who prefers: the world's judge, or the voters of a log of slates"
 )

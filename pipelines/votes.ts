@@ -1,0 +1,30 @@
+/** Logged slates of the world, and what their votes prefer: the ground of POPE's baselines. */
+import * as Param from "overtone/dsl/param"
+import { preferenceSources, preferences } from "overtone/stages/preferences"
+import { SlatesParams, slates } from "overtone/stages/slates"
+import type { Ground, GroundParams } from "./ground.ts"
+
+export const voteParams = {
+  slates: SlatesParams,
+  preferences: Param.struct(preferenceSources.slates, "what the votes of a slate say of its responses")
+}
+type VoteParams = { readonly [K in keyof typeof voteParams]: (typeof voteParams)[K]["Type"] }
+
+/** What people preferred in the log of a world. */
+export const voted = ({ world }: Ground, p: VoteParams) => {
+  if (world === undefined) throw new TypeError("only the synthetic world logs slates: set `data.source: world`")
+  const { train } = slates({ world }, p.slates)
+  return preferences({ slates: train }, { from: "slates", ...p.preferences }, { node: "preferences" })
+}
+
+/** Refuses situations from a file: nobody has voted on answers to them. */
+export const voteRefusals = ({ data }: GroundParams) =>
+  data.source === "world"
+    ? []
+    : [
+        {
+          path: "data.source",
+          message: "only the synthetic world logs slates with votes, and these situations come from a file",
+          hint: "for pairs from a file take the pipeline dpo with preferences: { from: file, path: ... }"
+        }
+      ]
