@@ -95,9 +95,23 @@ export const untaught = (
   })
 }
 
+/** The same of the evaluation's own threshold: the paper's 0.70 would stand there in silence. */
+const unmeasured = ({ data, estimator, evaluate }: GroundParams): ReadonlyArray<Refusal> =>
+  data.source !== "file" || estimator.steps > 0 || evaluate.threshold !== "calibrated"
+    ? []
+    : [
+        {
+          path: "evaluate.threshold",
+          message:
+            "is left to calibration, and an encoder that is not fine-tuned (`estimator.steps: 0`) is not calibrated on a file's situations",
+          hint: "write the cosine (the paper's is 0.70, for its own encoder), or give estimator.steps"
+        }
+      ]
+
 /** What the ground refuses of its parameters. */
 export const groundRefusals = (p: GroundParams): ReadonlyArray<Refusal> => [
   ...policyRefusals(p),
   ...worldRefusals(p),
+  ...unmeasured(p),
   ...tooLong(p, "evaluate.maxNewTokens", p.evaluate.maxNewTokens)
 ]

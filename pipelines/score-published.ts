@@ -12,6 +12,7 @@ import * as Pipeline from "overtone/dsl/Pipeline"
 import * as Param from "overtone/dsl/param"
 import { encoder } from "overtone/stages/encoder"
 import { evaluate } from "overtone/stages/evaluate"
+import { estimatorCardFile, isCalibrated } from "overtone/stages/models"
 import { missingFiles, published, System, stratum } from "overtone/stages/published"
 
 const params = {
@@ -37,13 +38,24 @@ export default Pipeline.make(
     return evaluate({ completions, situations, estimator }, p.evaluate)
   },
   {
-    check: ({ answers, data, stratum: of }) => {
+    check: ({ answers, data, encoder: model, evaluate: { threshold }, stratum: of }) => {
       const { missing, strata } = missingFiles(data.path, of, answers)
       const hint =
         strata.length === 0 ? "no stratum is there in full: check `data`" : `there in full: ${strata.join(", ")}`
-      return missing.length === 0
-        ? []
-        : [{ path: "stratum", message: `${data.path} has no ${missing.join(", ")}`, hint }]
+      return [
+        ...(missing.length === 0
+          ? []
+          : [{ path: "stratum", message: `${data.path} has no ${missing.join(", ")}`, hint }]),
+        ...(threshold !== "calibrated" || isCalibrated(model.path)
+          ? []
+          : [
+              {
+                path: "evaluate.threshold",
+                message: `is left to calibration, and ${model.path} was not calibrated (it has no ${estimatorCardFile})`,
+                hint: "write the cosine (the paper's is 0.70, for its own encoder)"
+              }
+            ])
+      ]
     }
   }
 )

@@ -24,7 +24,7 @@ import {
   type Values,
   worldConstant
 } from "./judged.ts"
-import { openEncoder } from "./models.ts"
+import { openEncoder, paperCard } from "./models.ts"
 
 export const measuringFields = {
   split: Param.literal(["test", "development"], "test", "which situations: tune on development, report on test"),
@@ -133,6 +133,11 @@ export const byMatching = Effect.fnUntraced(function* (
     uniqueness: resolveThreshold(params.uniquenessThreshold, calibrated.uniqueness),
     tau: resolveThreshold(set.tau, calibrated.coverage),
     half: set.half
+  }
+  if (params.uniquenessThreshold === "calibrated" && calibrated.uniqueness === paperCard.thresholds.uniqueness) {
+    yield* Effect.logWarning(
+      `eval/uniqueness/estimator: this encoder was not calibrated, so candidates repeat each other from ${calibrated.uniqueness} on, OP-GRPO's threshold for another encoder; evaluate.uniquenessThreshold sets it`
+    )
   }
   const read = params.prefix === "as-trained" && prefix === "strip" ? stripPerspective : (text: string) => text
   const sets = slates.map((slate) => setTexts(slate, set.of, cut, read))

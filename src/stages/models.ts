@@ -1,4 +1,6 @@
 /** Encoders as the stages use them: texts to unit embeddings, with what the `estimator` stage found out about them. */
+import { existsSync } from "node:fs"
+import { join } from "node:path"
 import { Effect, Schema } from "effect"
 import { FileSystem } from "effect/FileSystem"
 import * as SentenceEncoder from "../models/SentenceEncoder.ts"
@@ -14,6 +16,9 @@ export const EstimatorCard = Schema.Struct({
 export type EstimatorCard = typeof EstimatorCard.Type
 
 export const estimatorCardFile = "estimator.json"
+
+/** Whether an encoder's folder says what was found out about it; one on the hub does not. */
+export const isCalibrated = (folder: string): boolean => existsSync(join(folder, estimatorCardFile))
 
 /** OP-GRPO's thresholds (arXiv 2602.20759), which belong to its fine-tuned mpnet. */
 export const paperCard: EstimatorCard = { prefix: "strip", thresholds: { coverage: 0.7, uniqueness: 0.78 } }

@@ -44,6 +44,11 @@ describe("refused with its place", () => {
     ],
     ["op-grpo", "grpo.maxNewTokens: 91", /grpo\.maxNewTokens: 91 tokens .* do not fit/],
     ["op-grpo", "{ data.train: 12, grpo.promptsPerStep: 13 }", /grpo\.promptsPerStep: .* distinct, and there are 12/],
+    [
+      "warm-start",
+      "{ data: { source: file, path: rows.csv }, policy: { source: folder, path: . }, estimator.steps: 0 }",
+      /params\.evaluate\.threshold: is left to calibration, .*`estimator\.steps: 0`/
+    ],
     ["op-grpo", "data: { path: rows.csv }", /^4 params\.data.*: a policy from scratch reads with a world's tokenizer/]
   ])("%s with %s", async (pipeline, params, message) => {
     const found = await told(pipeline, params)
@@ -52,10 +57,25 @@ describe("refused with its place", () => {
   })
 })
 
+it("published answers are not scored at a threshold that nobody found or gave", async () => {
+  const threshold = /evaluate\.threshold: .* was not calibrated \(it has no estimator\.json\)/
+  const found = await told("score-published", "{ encoder: ., data: . }")
+  assert.isTrue(
+    found.some((text) => threshold.test(text)),
+    found.join("\n")
+  )
+  const given = await told("score-published", "{ encoder: ., data: ., evaluate.threshold: 0.7 }")
+  assert.isFalse(given.some((text) => threshold.test(text)))
+})
+
 describe("let through", () => {
   it.each([
     ["op-grpo", "{ policy: { hiddenSize: 64, heads: 4, keyValueHeads: 2, maxPositions: 97 }, grpo.maxNewTokens: 91 }"],
     ["op-grpo", "{ data.train: 12, grpo: { steps: 0, promptsPerStep: 13 } }"],
-    ["warm-start", "{ data.leastLines: 4, data.demonstrations: full }"]
+    ["warm-start", "{ data.leastLines: 4, data.demonstrations: full }"],
+    [
+      "warm-start",
+      "{ data: { source: file, path: rows.csv }, policy: { source: folder, path: . }, estimator.steps: 0, evaluate.threshold: 0.7 }"
+    ]
   ])("%s with %s", async (pipeline, params) => assert.deepEqual(await told(pipeline, params), []))
 })
