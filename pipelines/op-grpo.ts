@@ -24,7 +24,10 @@ export default Pipeline.make(
   },
   (p) => {
     const ground = layGround(p)
-    const prompts = p.references === "own" ? ground.train : shuffle({ situations: ground.train }, {}).situations
+    const prompts =
+      p.references === "own"
+        ? ground.train
+        : shuffle({ situations: ground.train }, {}, { node: "references" }).situations
     const { policy } = grpo({ policy: ground.warmStart, prompts, estimator: ground.estimator }, p.grpo)
     return evaluated(policy, ground, p.evaluate)
   },
