@@ -5,13 +5,17 @@ import { describe, expect, it } from "vitest"
 import { at, defaultOf, encodedAst, fileAt, keysOf, objects } from "../../src/dsl/paths.ts"
 import type { AnyStage } from "../../src/dsl/Stage.ts"
 import { basePolicy } from "../../src/stages/basePolicy.ts"
+import { bestOf } from "../../src/stages/bestOf.ts"
 import { dataset } from "../../src/stages/dataset.ts"
 import { encoder } from "../../src/stages/encoder.ts"
 import { estimator } from "../../src/stages/estimator.ts"
 import { evaluate } from "../../src/stages/evaluate.ts"
+import { examples } from "../../src/stages/examples.ts"
 import { generate } from "../../src/stages/generate.ts"
 import { grpo } from "../../src/stages/grpo.ts"
 import { nli } from "../../src/stages/nli.ts"
+import { preference } from "../../src/stages/preference.ts"
+import { preferences } from "../../src/stages/preferences.ts"
 import { published, stratum } from "../../src/stages/published.ts"
 import { score } from "../../src/stages/score.ts"
 import { sft } from "../../src/stages/sft.ts"
@@ -21,14 +25,18 @@ import { world } from "../../src/stages/world.ts"
 import { root } from "../support/imports.ts"
 
 const pages: Readonly<Record<string, ReadonlyArray<AnyStage>>> = {
+  "best-of": [bestOf],
   dataset: [dataset],
   encoder: [encoder],
   estimator: [estimator],
   evaluate: [evaluate],
+  examples: [examples],
   generate: [generate],
   grpo: [grpo],
   nli: [nli],
   policy: [basePolicy],
+  preference: [preference],
+  preferences: [preferences],
   published: [stratum, published],
   score: [score],
   sft: [sft],
