@@ -17,16 +17,26 @@ import { Task } from "../dsl/Task.ts"
 import type { Sampling } from "../models/generate.ts"
 import * as PolicyModel from "../models/Policy.ts"
 
-/** How answers are drawn, as every stage that samples has it. */
-export const samplingFields = (defaults: { readonly temperature: number }, bounds: Param.Bounds = { min: 0 }) => ({
+/**
+ * How answers are drawn, as every stage that samples has it.
+ * @param truncated what it means there that an option leaves tokens out, for those options' descriptions
+ */
+export const samplingFields = (
+  defaults: { readonly temperature: number },
+  bounds: Param.Bounds = { min: 0 },
+  truncated = ""
+) => ({
   temperature: Param.number(
     defaults.temperature,
     bounds.above === undefined ? "sampling temperature; 0 takes the likeliest token" : "sampling temperature",
     bounds
   ),
-  topP: Param.number(1, "nucleus sampling: share of probability kept", { above: 0, max: 1 }),
-  topK: Param.int(0, "keep the k likeliest tokens; 0 keeps all", { min: 0 }),
-  minP: Param.number(0, "keep tokens with this share of the likeliest one's probability", { min: 0, max: 1 }),
+  topP: Param.number(1, `nucleus sampling: share of probability kept${truncated}`, { above: 0, max: 1 }),
+  topK: Param.int(0, `keep the k likeliest tokens; 0 keeps all${truncated}`, { min: 0 }),
+  minP: Param.number(0, `keep tokens with this share of the likeliest one's probability${truncated}`, {
+    min: 0,
+    max: 1
+  }),
   maxNewTokens: Param.int(72, "most tokens of an answer, the end token included", { min: 1 })
 })
 

@@ -90,6 +90,8 @@ const cut = {
   floor: Param.number(0, "smallest weight", { min: 0 })
 }
 
+const truncated = "; the ratio is that of the whole softmax, unless `correction` is set"
+
 /** The parameters of a GRPO stage whose reward has these parts. */
 export const paramsOf = (parts: ReadonlyArray<AnyRewardPart>) =>
   Param.struct({
@@ -99,7 +101,7 @@ export const paramsOf = (parts: ReadonlyArray<AnyRewardPart>) =>
     }),
     groupSize: Param.int(8, "answers per prompt", { min: 2 }),
     updatesPerStep: Param.int(2, "optimizer updates per step, on disjoint minibatches of the answers", { min: 1 }),
-    ...samplingFields({ temperature: 1 }, { above: 0 }),
+    ...samplingFields({ temperature: 1 }, { above: 0 }, truncated),
     ...optimizerFields({ learningRate: 3e-4, schedule: "constant", warmupSteps: 0, weightDecay: 0 }),
     loss,
     advantage,
