@@ -1,0 +1,94 @@
+/**
+ * Padded programs in the reference interpreter: every row of the table of operations, over a range of sizes, fed with
+ * rubbish beyond the true sizes, gives what the program for the true sizes gives.
+ */
+import { describe, expect, test } from "vitest"
+import { bucketOf } from "../../../src/device/xla/buckets.ts"
+import { padProgram } from "../../../src/device/xla/pad/padProgram.ts"
+import { bindDims, type Feed, interpret } from "../../../src/tensor/interpret.ts"
+import { elements, stridesOf } from "../../../src/tensor/NdArray.ts"
+import { type Program, programDims } from "../../../src/tensor/Program.ts"
+import type { Dtype } from "../../../src/tensor/Tensor.ts"
+import { casePrograms, cases, relativeError } from "../../tensor/cases.ts"
+
+const rubbish: Readonly<Partial<Record<Dtype, number>>> = {
+  f32: Number.NaN,
+  f64: Number.NaN,
+  i32: -987654,
+  i64: 1e9,
+  bool: 1
+}
+
+/** Calls `visit` with the offset of each element of a shape in a larger one. */
+const corner = (
+  shape: ReadonlyArray<number>,
+  larger: ReadonlyArray<number>,
+  visit: (at: number, place: number) => void
+) => {
+  const [own, other] = [stridesOf(shape), stridesOf(larger)]
+  for (let n = 0; n < elements(shape); n++) {
+    visit(
+      n,
+      shape.reduce((sum, size, i) => sum + (Math.floor(n / own[i]!) % size) * other[i]!, 0)
+    )
+  }
+}
+
+const check = (what: string, program: Program, feeds: Readonly<Record<string, Feed>>, below: number, above: number) => {
+  const sizes = bindDims(program, feeds)
+  const ranges = Object.fromEntries(
+    programDims(program).map((name) => [name, { low: Math.max(1, sizes[name]! - below), high: sizes[name]! + above }])
+  )
+  const padded = padProgram(program, ranges)
+  const scalars = padded.scalars(sizes)
+  const all: Record<string, Feed> = {}
+  for (const [name, { dtype, shape }] of padded.program.inputs) {
+    if (scalars[name]) {
+      all[name] = { shape: [], data: scalars[name] }
+      continue
+    }
+    const places = shape.map((dim) => dim as number)
+    const data = new Float64Array(elements(places)).fill(rubbish[dtype] ?? 0)
+    corner(feeds[name]!.shape, places, (at, place) => {
+      data[place] = feeds[name]!.data[at]!
+    })
+    all[name] = { shape: places, data }
+  }
+  const expected = interpret(program, feeds).outputs
+  const actual = interpret(padded.program, all).outputs
+  for (const [name, { data, shape }] of Object.entries(expected)) {
+    const found = new Float64Array(data.length)
+    corner(shape, actual[name]!.shape, (at, place) => {
+      found[at] = actual[name]!.data[place]!
+    })
+    expect(relativeError(found, data), `${what}, ${name}`).toBeLessThanOrEqual(1e-9)
+  }
+}
+
+describe("padded programs give what the true sizes give", () => {
+  for (const item of cases)
+    test(item.name, () => {
+      for (const seed of [1, 2]) {
+        const { backward, backwardFeeds, feeds, forward } = casePrograms(item, seed, true)
+        for (const [below, above] of [
+          [1, 2],
+          [0, 3]
+        ] as const) {
+          check(`${item.name}, seed ${seed}`, forward, feeds, below, above)
+          if (backward) check(`derivative of ${item.name}, seed ${seed}`, backward, backwardFeeds, below, above)
+        }
+      }
+    })
+})
+
+test("buckets follow one another without gaps, and waste at most a ninth", () => {
+  let last = 0
+  for (let size = 1; size <= 5000; size++) {
+    const { high, low } = bucketOf(size)
+    expect(size >= low && size <= high, `${size} in ${low}..${high}`).toBe(true)
+    if (high !== last) expect(low, `the bucket after ${last}`).toBe(last + 1)
+    expect((high - low) / high).toBeLessThanOrEqual(1 / 9)
+    expect(bucketOf(high)).toEqual({ high, low })
+    last = high
+  }
+})
