@@ -8,8 +8,10 @@ import { isAbsolute, join, relative, resolve, sep } from "node:path"
 import { SchemaAST } from "effect"
 import { hashOf } from "./canonical.ts"
 import { type Entry, type Located, locate } from "./located.ts"
-import { type Ast, fileAt, members, step } from "./paths.ts"
+import { elsewhere, openSection } from "./outside.ts"
+import { type Ast, fileAt, members, ownAt, step } from "./paths.ts"
 import { type Problem, problemAt } from "./problems.ts"
+import { isFile } from "./resolve.ts"
 
 /** SHA-256 of a file's bytes. */
 export const hashFile = async (path: string): Promise<string> => {
@@ -56,8 +58,17 @@ export const resolveFiles = async (
   const problems: Array<Problem> = []
   const go = async (value: Located, here: Ast): Promise<Located> => {
     if (value._tag === "Map") {
+      const own = ownAt(here)
+      if (own !== undefined) {
+        const opened = await openSection(value, own, here, folderOf, go)
+        // A file that was not found stays a string, which is no second fault.
+        const said = new Set(problems.map((p) => `${p.file}:${p.line}:${p.col}`))
+        problems.push(...opened.problems.filter((p) => !said.has(`${p.file}:${p.line}:${p.col}`)))
+        return opened.value
+      }
       const entries = new Map<string, Entry>()
       for (const [key, entry] of value.entries) {
+        if (elsewhere(here, key, entry.value)) continue
         const inner = step(here, key)
         entries.set(key, inner === undefined ? entry : { key: entry.key, value: await go(entry.value, inner) })
       }
@@ -70,7 +81,7 @@ export const resolveFiles = async (
         : { ...value, items: await Promise.all(value.items.map((one) => go(one, item))) }
     }
     const wanted = fileAt(here)
-    if (wanted === undefined || typeof value.value !== "string") return value
+    if (wanted === undefined || wanted.as === "code" || typeof value.value !== "string") return value
     const word = value.value
     if (members(here).some((m) => SchemaAST.isLiteral(m) && m.literal === word)) return value
     const put = (path: string, sha256: string) => locate({ _tag: "File", path, sha256 }, value.at)
@@ -84,6 +95,7 @@ export const resolveFiles = async (
       return value
     }
     const path = isAbsolute(word) ? word : resolve(folderOf(value.at.file), word)
+    if (wanted.as === "word" && (!/[/.]/.test(word) || !isFile(path))) return value
     try {
       return put(path, await hashPath(path))
     } catch (cause) {

@@ -6,6 +6,7 @@
 import { Schema } from "effect"
 import type { NumericClass } from "../device/numericClass.ts"
 import { hashOf, type Json } from "./canonical.ts"
+import { CodeRef } from "./param.ts"
 import type { AnyStage } from "./Stage.ts"
 
 /** What both keys are made of. `seed` and `class` are null where the stage uses none. */
@@ -47,7 +48,7 @@ export const contentKey = (parts: KeyParts, inputs: Readonly<Record<string, stri
 export const encodeParams = (stage: AnyStage, params: unknown): Json =>
   Schema.encodeUnknownSync(stage.params)(params) as Json
 
-/** Encoded parameters as they enter a key: a file by its hash alone; a model on the hub by its revisioned name. */
+/** Encoded parameters as they enter a key: a file by its hash alone; a model on the hub by its revisioned name; code by its name. */
 export const keyParams = (encoded: Json): Json => {
   if (typeof encoded !== "object" || encoded === null) return encoded
   if (Array.isArray(encoded)) return encoded.map(keyParams)
@@ -55,5 +56,16 @@ export const keyParams = (encoded: Json): Json => {
   if (record["_tag"] === "File" && typeof record["path"] === "string" && typeof record["sha256"] === "string") {
     return record["sha256"] === "" ? { file: record["path"] } : { file: `sha256:${record["sha256"]}` }
   }
+  if (isCode(record)) return { code: `${record.name}#${record.export}` }
   return Object.fromEntries(Object.entries(record).map(([key, value]) => [key, keyParams(value)]))
 }
+
+const isCode = Schema.is(CodeRef)
+
+/** The users' modules that encoded parameters name: their code is the task's too. */
+export const codeModules = (encoded: Json): ReadonlyArray<string> =>
+  typeof encoded !== "object" || encoded === null
+    ? []
+    : isCode(encoded)
+      ? [encoded.module]
+      : [...new Set(Object.values(encoded).flatMap(codeModules))].sort()

@@ -13,6 +13,7 @@ import { resolveFiles } from "./files.ts"
 import { problemsOf } from "./issues.ts"
 import { type Entry, emptyMap, follow, type Located, plain } from "./located.ts"
 import { thrown } from "./module.ts"
+import { declaredSections, originHint, undeclared } from "./outside.ts"
 import { build, type Refusal } from "./Pipeline.ts"
 import type { LoadedExperiment, Variant } from "./Planned.ts"
 import { applicable, expand, merge, nameVariants, unionDefaults, unknownKeys } from "./params.ts"
@@ -53,12 +54,15 @@ const load = async (file: string, options: LoadOptions): Promise<Outcome> => {
   const sets = (options.set ?? []).flatMap((text, i) => readSet(text, i + 1, problems))
   const shared = [...chain.params, ...sets]
   const asts = arms.map((arm) => arm.ast)
-  if (complete) for (const layer of shared) problems.push(...unknown(layer, asts))
-  for (const arm of arms) for (const layer of arm.own) problems.push(...unknown(layer, [arm.ast]))
-
   const sweep = chain.sweep === undefined ? undefined : readSweep(chain.sweep)
+  const points = (sweep?.points ?? []).map((point) => layerOf(point, chain.top))
+  const declared = declaredSections([...shared, ...arms.flatMap((arm) => arm.layers), ...points], asts)
+  if (complete) for (const layer of shared) problems.push(...unknown(layer, asts, declared))
+  for (const arm of arms) for (const layer of arm.own) problems.push(...unknown(layer, [arm.ast], declared))
+
   problems.push(...(sweep?.problems ?? []))
-  const known = complete ? [...(sweep?.axes ?? [])].filter(([axis]) => !has1(asts, axis)) : []
+  const axisOf = (ast: Ast, axis: string) => has(ast, axis.split(".")) && !undeclared(ast, axis.split("."), declared)
+  const known = complete ? [...(sweep?.axes ?? [])].filter(([axis]) => !asts.some((ast) => axisOf(ast, axis))) : []
   for (const [axis, place] of known) {
     problems.push(
       problemAt(
@@ -124,8 +128,6 @@ const load = async (file: string, options: LoadOptions): Promise<Outcome> => {
   }
 }
 
-const has1 = (asts: ReadonlyArray<Ast>, axis: string): boolean => asts.some((ast) => has(ast, axis.split(".")))
-
 /** One `--set key=value` as a layer. */
 const readSet = (text: string, line: number, problems: Array<Problem>): ReadonlyArray<Located> => {
   const equals = text.indexOf("=")
@@ -142,17 +144,19 @@ const readSet = (text: string, line: number, problems: Array<Problem>): Readonly
   return parsed.problems.length > 0 ? [] : [layer.value]
 }
 
-const unknown = (layer: Located, asts: ReadonlyArray<Ast>): ReadonlyArray<Problem> =>
-  unknownKeys(layer, asts).map(({ path, entry }) => {
+const unknown = (layer: Located, asts: ReadonlyArray<Ast>, declared: ReadonlySet<string>): ReadonlyArray<Problem> =>
+  unknownKeys(layer, asts, declared).map(({ path, entry }) => {
     const dotted = path.join(".")
     const whose = asts.length > 1 ? "no arm has" : "the pipeline has no"
     return problemAt(
       entry.key,
       `${whose} parameter ${dotted}`,
-      didYouMean(
-        dotted,
-        asts.flatMap((ast) => knownPaths(ast))
-      ) ?? (entry.key.file === "--set" ? setHint(path[0]!, entry.key.path) : null)
+      originHint(path, asts) ??
+        didYouMean(
+          dotted,
+          asts.flatMap((ast) => knownPaths(ast))
+        ) ??
+        (entry.key.file === "--set" ? setHint(path[0]!, entry.key.path) : null)
     )
   })
 

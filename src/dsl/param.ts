@@ -120,12 +120,47 @@ export const FileRef = Schema.TaggedStruct("File", {
 })
 export type FileRef = typeof FileRef.Type
 
-/** Schema annotation: loading turns the string that stands there into a `FileRef`. `hub`: `hf://` is accepted too. */
+/** What a string that names something outside may name. */
+export interface FileWanted {
+  /** `hf://` is accepted too. */
+  readonly hub: boolean
+  /** `word`: a file if there is one of that name, else just a word. `code`: a module's export, which its section reads. */
+  readonly as?: "word" | "code"
+}
+
+/** A module's export as a parameter: what loading makes of `./mine.ts#name`. Its code is part of the code digest. */
+export const CodeRef = Schema.TaggedStruct("Code", {
+  /** Absolute path of the module. */
+  module: Schema.String,
+  export: Schema.String,
+  /** `<package>/<path in it>`: what enters the key, as it is the same wherever the package lies. */
+  name: Schema.String
+})
+export type CodeRef = typeof CodeRef.Type
+
+/**
+ * A section of a user's own: under any name, with one of the `origins` among its keys. Where that is `from`, the module
+ * that it names decides which other keys there are.
+ */
+export interface OwnSection {
+  /** What it is to people: `reward`. */
+  readonly what: string
+  readonly origins: ReadonlyArray<string>
+  /** The Schema of the keys beside `from`, or why the exported value is none of these. */
+  readonly accepts: (
+    exported: unknown
+  ) => { readonly params: Schema.Codec<unknown, unknown> } | { readonly wrong: string }
+}
+
+/** Schema annotation: loading turns the string that stands there into a `FileRef` (or `CodeRef`). */
 export const fileAnnotation = "overtone/file"
+/** Schema annotation: what stands there is an `OwnSection`. */
+export const ownAnnotation = "overtone/own"
 declare module "effect/Schema" {
   namespace Annotations {
     interface Augment {
-      readonly "overtone/file"?: { readonly hub: boolean } | undefined
+      readonly "overtone/file"?: FileWanted | undefined
+      readonly "overtone/own"?: OwnSection | undefined
     }
   }
 }
@@ -133,6 +168,12 @@ declare module "effect/Schema" {
 /** Schemas for `required`, `optional` or inside variants: a file or folder, and the same or a model on the hub. */
 export const FileParam = FileRef.annotate({ [fileAnnotation]: { hub: false } })
 export const ModelParam = FileRef.annotate({ [fileAnnotation]: { hub: true } })
+/** A module's export, `./mine.ts#name` or `package/path#name`; for the key `from` of an `OwnSection`. */
+export const CodeParam = CodeRef.annotate({ [fileAnnotation]: { hub: false, as: "code" } })
+/** A word of a command: a file that it names (relative to the YAML that says it) is hashed as others are. */
+export const WordParam = Schema.Union([Schema.String, FileRef]).annotate({
+  [fileAnnotation]: { hub: false, as: "word" }
+})
 
 /** A file or folder that must be given. */
 export const file = (description: string) => required(FileParam, description)

@@ -6,7 +6,7 @@
  */
 import { SchemaAST } from "effect"
 import { type Entry, emptyMap, type Located, type LocatedMap, locate } from "./located.ts"
-import { type Ast, defaultOf, discriminator, objects, step, tagsOf, under } from "./paths.ts"
+import { type Ast, defaultOf, discriminator, objects, ownUnder, step, tagsOf, under } from "./paths.ts"
 import { type Place, type Problem, problemAt } from "./problems.ts"
 
 /** Dotted keys as nested objects, in lists too. A leaf that one layer spells twice is a problem. */
@@ -185,19 +185,21 @@ export const applicable = (node: Located, ast: Ast): Located => {
   return { ...node, entries }
 }
 
-/** Keys of a layer that none of the Schemas has, each as far up as possible. */
+/** Keys of a layer that none of the Schemas has, each as far up as possible. `declared`: sections of a user's own. */
 export const unknownKeys = (
   node: Located,
   asts: ReadonlyArray<Ast>,
+  declared: ReadonlySet<string> = new Set(),
   path: ReadonlyArray<string> = []
 ): ReadonlyArray<{ readonly path: ReadonlyArray<string>; readonly entry: Entry }> =>
   node._tag !== "Map"
     ? []
     : [...node.entries].flatMap(([key, entry]) => {
         const here = [...path, key]
-        const inner = asts.flatMap((ast) => step(ast, key) ?? [])
+        const known = declared.has(here.join("."))
+        const inner = asts.flatMap((ast) => (!known && ownUnder(ast, key) ? [] : (step(ast, key) ?? [])))
         if (inner.length === 0) return [{ path: here, entry }]
         const sections = inner.filter((ast) => objects(ast).length > 0)
         // A map where a leaf is wanted is a wrong type, which decoding reports; below it nothing is known.
-        return sections.length === 0 ? [] : unknownKeys(entry.value, sections, here)
+        return sections.length === 0 ? [] : unknownKeys(entry.value, sections, declared, here)
       })

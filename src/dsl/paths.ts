@@ -3,7 +3,7 @@
  * stands. It looks at the encoded side, which is what YAML spells.
  */
 import { type Schema, SchemaAST } from "effect"
-import { fileAnnotation } from "./param.ts"
+import { type FileWanted, fileAnnotation, type OwnSection, ownAnnotation } from "./param.ts"
 
 export type Ast = SchemaAST.AST
 
@@ -14,9 +14,9 @@ export const encodedAst = (schema: Schema.Top): Ast => SchemaAST.toEncoded(schem
 export const members = (ast: Ast): ReadonlyArray<Ast> =>
   SchemaAST.isUnion(ast) ? ast.types.flatMap(members) : SchemaAST.isSuspend(ast) ? members(ast.thunk()) : [ast]
 
-/** Whether a file or model path is written here as one string, and whether `hf://` may be. */
-export const fileAt = (ast: Ast): { readonly hub: boolean } | undefined => {
-  const found = SchemaAST.resolveAt<{ readonly hub: boolean }>(fileAnnotation)(ast)
+/** Whether a file or model path is written here as one string, and which. */
+export const fileAt = (ast: Ast): FileWanted | undefined => {
+  const found = SchemaAST.resolveAt<FileWanted>(fileAnnotation)(ast)
   if (found !== undefined) return found
   for (const member of members(ast)) if (member !== ast && fileAt(member) !== undefined) return fileAt(member)
   return undefined
@@ -37,6 +37,12 @@ export const under = (ast: Ast, key: string): ReadonlyArray<Ast> =>
     const named = member.propertySignatures.filter((p) => p.name === key).map((p) => p.type)
     return named.length > 0 ? named : member.indexSignatures.map((s) => s.type)
   })
+
+/** What a section under this key is, where it is one of a user's own. */
+export const ownUnder = (ast: Ast, key: string): OwnSection | undefined =>
+  keysOf(ast).includes(key) ? undefined : under(ast, key).flatMap((inner) => ownAt(inner) ?? [])[0]
+
+export const ownAt = (ast: Ast): OwnSection | undefined => SchemaAST.resolveAt<OwnSection>(ownAnnotation)(ast)
 
 /** `under`, for one Schema node again: a union if there are several. */
 export const step = (ast: Ast, key: string): Ast | undefined => {

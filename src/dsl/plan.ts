@@ -6,12 +6,13 @@ import { fileURLToPath } from "node:url"
 import { Effect } from "effect"
 import type { NumericClass } from "../device/numericClass.ts"
 import { onnxNumericClass } from "../device/onnx/numericClass.ts"
+import type { Json } from "./canonical.ts"
 import { CodeUnreadable, codeManifests } from "./digest.ts"
-import { contentKey, encodeParams, keyParams, taskKey } from "./key.ts"
+import { codeModules, contentKey, encodeParams, keyParams, taskKey } from "./key.ts"
 import type { CodeManifest, LoadedExperiment, Lookup, Plan, PlannedCell, PlannedTask, Variant } from "./Planned.ts"
 import { reasonsFor } from "./reasons.ts"
 import { fileOrNothing, manifestOf } from "./resolve.ts"
-import type { AnyStage } from "./Stage.ts"
+import type { AnyStage, TaskNode } from "./Stage.ts"
 
 export interface PlanOptions {
   /** What computes: `cpu` (default), `webgpu`, `xla:...`; part of the numeric class. */
@@ -32,13 +33,26 @@ export const plan = Effect.fn("dsl.plan")(function* (
   lookup: Lookup,
   options: PlanOptions = {}
 ) {
-  const stages = [...new Set(experiment.variants.flatMap((variant) => variant.tasks.map((task) => task.stage)))]
+  // Equal sources have one manifest: a sweep has thousands of tasks and a dozen stages.
+  const sources = new Map<string, Sources>()
+  const sourcesOf = (task: TaskNode): Sources => {
+    const found = withBackend(task.stage, options.provider ?? "cpu", encodeParams(task.stage, task.params))
+    const id = JSON.stringify(found)
+    const known = sources.get(id) ?? found
+    sources.set(id, known)
+    return known
+  }
+  const needed = new Map(
+    experiment.variants.flatMap(({ tasks }) => tasks.map((task) => [task, sourcesOf(task)] as const))
+  )
+  const distinct = [...sources.values()]
   const manifests = yield* Effect.tryPromise({
-    try: () => codeManifests(stages.map((stage) => withBackend(stage, options.provider ?? "cpu"))),
+    try: () => codeManifests(distinct),
     catch: (cause) =>
       cause instanceof CodeUnreadable ? cause : new CodeUnreadable({ file: "a stage's imports", detail: String(cause) })
   })
-  const code = new Map(stages.map((stage, i) => [stage, manifests[i]!]))
+  const made = new Map(distinct.map((one, i) => [one, manifests[i]!]))
+  const code = new Map([...needed].map(([task, one]) => [task, made.get(one)!]))
   const { cells, drafts } = draftTasks(
     experiment,
     code,
@@ -52,10 +66,18 @@ export const plan = Effect.fn("dsl.plan")(function* (
   return done
 })
 
-/** A stage that computes is composed of its device's backend too: an edited writer is another science. */
-export const withBackend = ({ module, parts, device }: AnyStage, provider: string) => {
+interface Sources {
+  readonly module: string
+  readonly parts: ReadonlyArray<string>
+}
+
+/**
+ * What a task's code digest is made of: the stage, what it was composed of, the device's backend where it computes (an
+ * edited writer is another science), and the users' modules that its encoded parameters name.
+ */
+export const withBackend = ({ module, parts, device }: AnyStage, provider: string, params: Json): Sources => {
   const backend = device ? backends[provider] : undefined
-  return { module, parts: backend === undefined ? parts : [...parts, backend] }
+  return { module, parts: [...parts, ...(backend === undefined ? [] : [backend]), ...codeModules(params)] }
 }
 
 /** Next to this file, whatever its ending: sources and the compiled package lie alike. */
@@ -68,7 +90,7 @@ const backends: Readonly<Record<string, string>> = {
 /** Cells and their tasks, each key once, inputs before users. */
 const draftTasks = (
   experiment: LoadedExperiment,
-  code: ReadonlyMap<AnyStage, CodeManifest>,
+  code: ReadonlyMap<TaskNode, CodeManifest>,
   asked: NumericClass
 ): { readonly cells: ReadonlyArray<PlannedCell>; readonly drafts: ReadonlyMap<string, Draft> } => {
   const cells: Array<PlannedCell> = []
@@ -112,7 +134,7 @@ const draftTasks = (
             outputs: Object.fromEntries(Object.entries(stage.outputs).map(([name, kind]) => [name, kind.name])),
             seed: parts.seed,
             class: parts.class,
-            code: code.get(stage)!,
+            code: code.get(node)!,
             source: { pipeline: variant.pipeline.file, params: variant.params, index }
           },
           nodes: new Set<string>(),

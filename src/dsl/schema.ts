@@ -21,6 +21,7 @@ import {
   keysOf,
   members,
   objects,
+  ownUnder,
   step,
   tagsOf
 } from "./paths.ts"
@@ -153,10 +154,12 @@ const section = (defs: Definitions, name: string, ast: Ast, mode: Mode): JsonSch
   defs.refs.set(name, ref(name))
   const variants = objects(ast)
   const properties: Record<string, Json> = {}
+  const patterns: Record<string, Json> = {}
   for (const key of keysOf(ast)) {
     const inner = step(ast, key)
     if (inner === undefined) continue
     properties[key] = value(defs, `${name}.${key}`, inner, mode)
+    for (const pattern of ownPatterns(inner, [key])) patterns[pattern] = {}
     for (const [path, deep] of below(inner, key)) properties[path] ??= value(defs, `${name}.${path}`, deep, mode)
   }
   const open = variants.flatMap((variant) => variant.indexSignatures)
@@ -164,6 +167,7 @@ const section = (defs: Definitions, name: string, ast: Ast, mode: Mode): JsonSch
     type: "object",
     ...describe(ast),
     properties,
+    ...(Object.keys(patterns).length === 0 ? {} : { patternProperties: patterns }),
     additionalProperties: open.length === 0 ? false : value(defs, `${name}.*`, open[0]!.type, mode)
   }
   const text = JSON.stringify(schema)
@@ -211,6 +215,17 @@ const leaf = (ast: Ast): JsonSchema => {
     (d) => d !== undefined
   )
   return { type: "string", ...(description.length > 0 ? { description: description.join("; ") } : {}), ...path }
+}
+
+/** Of dotted keys that lead into sections of a user's own. */
+const ownPatterns = (ast: Ast, path: ReadonlyArray<string>): ReadonlyArray<string> => {
+  const named = keysOf(ast)
+  const here = ownUnder(ast, "") === undefined ? [] : [`^${path.join("\\.")}\\.(?!(${named.join("|")})(\\.|$))`]
+  const deeper = named.flatMap((key) => {
+    const inner = path.length >= 8 ? undefined : step(ast, key)
+    return inner === undefined ? [] : ownPatterns(inner, [...path, key])
+  })
+  return [...here, ...deeper]
 }
 
 /** Dotted paths below a key, up to eight deep. */

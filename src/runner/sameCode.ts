@@ -5,6 +5,7 @@
 import { Effect, Schema } from "effect"
 import type { AnyStage } from "../dsl/Stage.ts"
 import { keptCode } from "./code.ts"
+import type { TaskFile } from "./taskFile.ts"
 
 const shown = 4
 
@@ -25,16 +26,19 @@ const differing = (
 
 /**
  * Fails with `CodeChanged` where a stage that has just been loaded is not the code of this digest.
- * @param provider of the task's numeric class: a device's backend is part of the code.
  * @param root the warehouse directory, which has kept what the digest was made of; where it has not, nothing is checked.
  */
-export const sameCode = Effect.fnUntraced(function* (root: string, stage: AnyStage, digest: string, provider: string) {
+export const sameCode = Effect.fnUntraced(function* (
+  root: string,
+  stage: AnyStage,
+  { codeDigest: digest, class: asked, params }: Pick<TaskFile, "codeDigest" | "class" | "params">
+) {
   const planned = keptCode(root, digest)
   if (planned === null || Object.keys(planned.files).length === 0) return
   const [{ codeManifests }, { withBackend }] = yield* Effect.promise(() =>
     Promise.all([import("../dsl/digest.ts"), import("../dsl/plan.ts")])
   )
-  const [found] = yield* Effect.promise(() => codeManifests([withBackend(stage, provider)]))
+  const [found] = yield* Effect.promise(() => codeManifests([withBackend(stage, asked?.provider ?? "none", params)]))
   if (found === undefined || found.digest === digest) return
   const files = [...differing(planned.files, found.files), ...differing(planned.packages, found.packages)]
   return yield* new CodeChanged({ files })

@@ -55,7 +55,7 @@ const attempt = (dir: string, asked: TaskFile, live: LiveTask) =>
   Effect.gen(function* () {
     const warehouse = dirname(dirname(dir))
     const stage = yield* Effect.promise(() => findStage(asked))
-    yield* sameCode(warehouse, stage, asked.codeDigest, asked.class?.provider ?? "none")
+    yield* sameCode(warehouse, stage, asked)
     const params = yield* Schema.decodeEffect(stage.params)(asked.params)
     const inputs = Object.entries(stage.inputs).map(([name, kind]: [string, AnyKind]) => {
       const sha256 = asked.inputs[name]

@@ -11,7 +11,7 @@ import { Task } from "../dsl/Task.ts"
 import type { AnyRewardPart } from "../rewards/part.ts"
 import { opGrpoParts } from "./grpo.ts"
 import { openEncoder } from "./models.ts"
-import { meanScores, rewardSchema, type Scorable, type Score, scoreBatch } from "./scoring.ts"
+import { meanScores, openReward, rewardSchema, type Scorable, type Score } from "./scoring.ts"
 import { writeSummary } from "./summary.ts"
 
 export class NothingToScore extends Schema.TaggedError<NothingToScore>()("NothingToScore", {
@@ -49,12 +49,13 @@ export const scoreWith = (parts: ReadonlyArray<AnyRewardPart>) =>
         answers.push({ situation, chat: situation.prompt, completion: text })
       }
       if (answers.length === 0) return yield* new NothingToScore({ detail: "there are no answers" })
+      const reward = yield* openReward(parts, params.reward)
       const said = new Map<string, number>()
       const scored: Array<Score> = []
       yield* task.progress(0, answers.length)
       for (let at = 0; at < answers.length; at += chunk) {
         const batch = answers.slice(at, at + chunk)
-        const scores = yield* scoreBatch(parts, params.reward, estimator, batch)
+        const scores = yield* reward.score(estimator, batch)
         scored.push(...scores)
         yield* task.samples(
           batch.map(({ completion, situation }, k) => {

@@ -1,11 +1,11 @@
 /**
- * Scoring completions by reward parts: the step that `grpo` and `score` share. Texts are embedded by the estimator, the
- * parts are pure (`src/rewards`).
+ * Scoring completions by reward parts: the step that `grpo` and `score` share. Texts are embedded by the estimator,
+ * Overtone's parts are pure (`src/rewards`), those of a user's own run beside the task (`rewards/`).
  *
  * A batch is embedded by itself, with nothing kept from earlier batches: its embeddings, and so its rewards, are a
  * function of the batch alone, and a resumed run scores as an undisturbed one does.
  */
-import { Effect, type Schema } from "effect"
+import { Effect, Schema } from "effect"
 import type { Situation } from "../data/records.ts"
 import * as Param from "../dsl/param.ts"
 import { Aggregate } from "../rewards/advantage.ts"
@@ -14,7 +14,14 @@ import type { Rows } from "../rewards/matching.ts"
 import type { AnyRewardPart } from "../rewards/part.ts"
 import { Profile, ProfileOptions, profiles } from "../rewards/profile.ts"
 import { candidateTexts, type EstimatorPrefix, type Prompt, referenceTexts } from "../rewards/texts.ts"
-import { type PartRow, scoreParts } from "../rewards/total.ts"
+import { type PartRow, scoreParts, totalReward } from "../rewards/total.ts"
+import { Weight, weightAt } from "../rewards/weight.ts"
+import type { Scorer } from "./rewards/answers.ts"
+import { openCommand } from "./rewards/exec.ts"
+import { openModule } from "./rewards/from.ts"
+import { openService } from "./rewards/http.ts"
+import type { RewardFailed } from "./rewards/RewardFailed.ts"
+import { OwnReward } from "./rewards/section.ts"
 
 /** What turns texts into unit embeddings [texts, width], and the thresholds calibrated for it. */
 export interface Estimator<E, R> {
@@ -56,7 +63,7 @@ export const rewardSchema = (parts: ReadonlyArray<AnyRewardPart>): Schema.Codec<
     const values: Readonly<Record<string, unknown>> = { ...defaults }
     const own = Object.entries(fields).map(([key, schema]) => [
       key,
-      Param.withDefault(schema, values[key], help[key] ?? key)
+      Param.withDefault(key === "weight" ? Weight : schema, values[key] as never, help[key] ?? key)
     ])
     return [name, Param.struct(Object.fromEntries(own), `the ${name} part of the reward`)]
   })
@@ -64,7 +71,7 @@ export const rewardSchema = (parts: ReadonlyArray<AnyRewardPart>): Schema.Codec<
     name,
     Param.optional(schema as Schema.Codec<unknown, unknown>, `overrides \`${name}\` of the profile`)
   ])
-  return Param.struct({
+  const named = {
     ...Object.fromEntries(sections),
     profile: Param.withDefault(
       Profile,
@@ -77,8 +84,55 @@ export const rewardSchema = (parts: ReadonlyArray<AnyRewardPart>): Schema.Codec<
       "sum-then-normalize",
       "sum-then-normalize: GRPO; normalize-then-sum: GDPO, each part normalised by itself"
     )
-  }) as never
+  }
+  // Every other name is that of a reward of a user's own.
+  const name = Schema.String.check(
+    Schema.isPattern(new RegExp(`^(?!(${Object.keys(named).join("|")})$)[A-Za-z][A-Za-z0-9_-]*$`), {
+      message: "a reward's name has letters, digits, - and _, a letter first"
+    })
+  )
+  return Schema.StructWithRest(Schema.Struct(named), [Schema.Record(name, OwnReward)]).pipe(
+    Schema.withDecodingDefaultKey(Effect.succeed({} as never))
+  ) as never
 }
+
+/** A reward ready to score: users' modules loaded, commands started. */
+export interface Reward {
+  /** Overtone's parts, then the user's, as the first rows of every score are ordered; rates follow. */
+  readonly names: ReadonlyArray<string>
+  /** Scores a batch of completions at a step (which scheduled weights follow); one `Score` each, in order. */
+  readonly score: <E, R>(
+    estimator: Estimator<E, R>,
+    batch: ReadonlyArray<Scorable>,
+    step?: number
+  ) => Effect.Effect<ReadonlyArray<Score>, E | RewardFailed, R>
+}
+
+const isOwn = Schema.is(OwnReward)
+
+/** Opens the reward of these parameters; what it started ends with the scope. */
+export const openReward = Effect.fn("openReward")(function* (
+  parts: ReadonlyArray<AnyRewardPart>,
+  params: RewardParams
+) {
+  const known = new Set([...parts.map(({ name }) => name), "profile", "options", "aggregate"])
+  const own: Array<Own> = []
+  for (const [name, section] of Object.entries(params)) {
+    if (known.has(name) || !isOwn(section)) continue
+    const scorer =
+      "from" in section
+        ? yield* openModule(name, section)
+        : "exec" in section
+          ? yield* openCommand(name, section)
+          : openService(name, section)
+    own.push({ ...scorer, weight: section.weight })
+  }
+  const reward: Reward = {
+    names: [...parts, ...own].map(({ name }) => name),
+    score: (estimator, batch, step = 0) => scoreBatch({ parts, own, params }, estimator, batch, step)
+  }
+  return reward
+})
 
 const mean = (values: ReadonlyArray<number>) => values.reduce((sum, value) => sum + value, 0) / values.length
 
@@ -87,7 +141,9 @@ export const scorableMean = (values: ReadonlyArray<number>): number =>
   mean(values.filter((value) => !Number.isNaN(value)))
 
 /** Mean reward and mean of every part and rate: TRL's names. */
-export const meanScores = (scores: ReadonlyArray<Score>): Readonly<Record<string, number>> => ({
+export const meanScores = (
+  scores: ReadonlyArray<Pick<Score, "reward" | "rows">>
+): Readonly<Record<string, number>> => ({
   reward: scorableMean(scores.map(({ reward }) => reward)),
   ...Object.fromEntries(
     (scores[0]?.rows ?? []).map(({ name }, k) => [
@@ -117,15 +173,33 @@ const select = (all: Rows, rows: ReadonlyArray<number>): Rows => {
   return { rows: rows.length, width: all.width, data }
 }
 
-/** Scores a batch of completions; one `Score` each, in order. */
-export const scoreBatch = Effect.fn("scoreBatch")(function* <E, R>(
-  parts: ReadonlyArray<AnyRewardPart>,
-  params: RewardParams,
+type Own = Scorer & { readonly weight: Weight }
+
+interface Opened {
+  readonly parts: ReadonlyArray<AnyRewardPart>
+  readonly own: ReadonlyArray<Own>
+  readonly params: RewardParams
+}
+
+/** The parts' parameters with the weights of a step. */
+const atStep = (parts: ReadonlyArray<AnyRewardPart>, params: RewardParams, step: number): RewardParams => ({
+  ...params,
+  ...Object.fromEntries(
+    parts.map(({ name }) => {
+      const own = params[name] as { readonly weight: Weight }
+      return [name, { ...own, weight: weightAt(own.weight, step) }]
+    })
+  )
+})
+
+const scoreBatch = Effect.fn("scoreBatch")(function* <E, R>(
+  { own, params, parts }: Opened,
   estimator: Estimator<E, R>,
-  batch: ReadonlyArray<Scorable>
+  batch: ReadonlyArray<Scorable>,
+  step: number
 ) {
   const options: ProfileOptions = { ...profiles[params.profile], ...params.options }
-  const embeds = parts.some((part) => part.embeddings)
+  const embeds = [...parts, ...own].some((part) => part.embeddings)
   const slices: Slices = { texts: [], index: new Map() }
   const read = batch.map(({ chat, completion, situation }) => {
     const prompt: Prompt = { situation: situation.situation ?? situation.prompt, chat }
@@ -133,6 +207,7 @@ export const scoreBatch = Effect.fn("scoreBatch")(function* <E, R>(
     const references = situation.perspectives.map(({ text }) => text)
     const placed = (texts: ReadonlyArray<string>) => (embeds ? texts.map((text) => place(slices, text)) : [])
     return {
+      promptId: situation.id,
       prompt,
       answer,
       references,
@@ -141,8 +216,9 @@ export const scoreBatch = Effect.fn("scoreBatch")(function* <E, R>(
     }
   })
   const all: Rows = slices.texts.length === 0 ? { rows: 0, width: 0, data: [] } : yield* estimator.embed(slices.texts)
-  return read.map(({ answer, candidateRows, prompt, referenceRows, references }): Score => {
-    const { reward, rows } = scoreParts(parts, params as never, {
+  const asked = read.map(({ answer, candidateRows, prompt, promptId, referenceRows, references }) => ({
+    promptId,
+    input: {
       prompt,
       answer,
       references,
@@ -150,7 +226,22 @@ export const scoreBatch = Effect.fn("scoreBatch")(function* <E, R>(
       candidateEmbeddings: select(all, candidateRows),
       calibrated: estimator.calibrated,
       options
-    })
-    return { answer, reward, rows }
+    }
+  }))
+  const said = yield* Effect.forEach(own, (scorer) => scorer.score(asked, step), { concurrency: "unbounded" })
+  const weighted = atStep(parts, params, step)
+  return asked.map(({ input }, k): Score => {
+    const built = scoreParts(parts, weighted as never, input)
+    const rows = own.map(({ name, weight }, p) => ({ name, value: said[p]![k]!.value, weight: weightAt(weight, step) }))
+    const rates = own.flatMap(({ name }, p) =>
+      Object.entries(said[p]![k]!.rates ?? {}).map(([rate, value]) => ({ name: `${name}/${rate}`, value, weight: 0 }))
+    )
+    if (own.length === 0) return { answer: input.answer, reward: built.reward, rows: built.rows }
+    const weightedRows = [...built.rows.slice(0, parts.length), ...rows]
+    return {
+      answer: input.answer,
+      reward: totalReward(weightedRows),
+      rows: [...weightedRows, ...built.rows.slice(parts.length), ...rates]
+    }
   })
 })

@@ -35,7 +35,10 @@ export const faults = (root: S, value: unknown, schema: S = root, path = ""): Re
         if (key in value) out.push(...go(value[key], s, `${path}/${key}`))
     } else if (word === "additionalProperties" && isObject(value)) {
       const known = Object.keys((schema["properties"] as object | undefined) ?? {})
-      for (const key of Object.keys(value)) if (!known.includes(key)) out.push(...go(value[key], arg, `${path}/${key}`))
+      const patterns = Object.keys((schema["patternProperties"] as object | undefined) ?? {}).map((p) => new RegExp(p))
+      for (const key of Object.keys(value))
+        if (!known.includes(key) && !patterns.some((p) => p.test(key)))
+          out.push(...go(value[key], arg, `${path}/${key}`))
     }
   }
   return [...new Set(out)]
