@@ -10,7 +10,8 @@
  * | | `chosen, rejected` (implicit prompt) | the prompt is what both have in common |
  * | unpaired preference | `prompt, completion, label` | an answer that is desirable or not |
  *
- * Where a column is called otherwise, `rename` says how. Lists and labels may be texts, as CSV has them.
+ * Where a column is called otherwise, `renamed` says how. Lists and labels may be texts, as CSV has them. Messages may be
+ * ShareGPT's (`from` human or gpt, `value`), and one message may stand without its list.
  * https://huggingface.co/docs/trl/dataset_formats
  */
 import { Result } from "effect"
@@ -20,15 +21,27 @@ import type { RecordReader } from "./readers.ts"
 import type { Message, PreferencePair, PromptCompletion, PromptText, UnpairedPreference } from "./records.ts"
 import type { RawRow } from "./rows.ts"
 
-const roles = ["system", "user", "assistant"] as const
-const isRole = (role: unknown): role is Message["role"] => roles.some((known) => known === role)
+/** Who speaks, as TRL and as ShareGPT call them. */
+const roles: Readonly<Record<string, Message["role"]>> = {
+  system: "system",
+  user: "user",
+  assistant: "assistant",
+  human: "user",
+  gpt: "assistant"
+}
 
-/** The value of a field, a JSON list read where a text holds one. */
+const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === "object" && value !== null && !Array.isArray(value)
+
+/** The value of a field: a JSON list where a text holds one, one message as a list of it. */
 const listOrValue = (row: RawRow, field: string): unknown => {
   const value = row.values[field]
+  if (isObject(value)) return [value]
   if (typeof value !== "string" || !value.trimStart().startsWith("[")) return value
   const list = parsed(value)
-  return Array.isArray(list) ? list : value
+  // Answers may be lists in JSON themselves: only what has speakers is a conversation.
+  const spoken = (entry: unknown) => isObject(entry) && ("role" in entry || "from" in entry)
+  return Array.isArray(list) && list.length > 0 && list.every(spoken) ? list : value
 }
 
 const isConversation = (row: RawRow, field: string): boolean => Array.isArray(listOrValue(row, field))
@@ -38,14 +51,18 @@ const messages = (row: RawRow, field: string): Read<ReadonlyArray<Message>> => {
   if (!Array.isArray(list)) return badField(row, field, "is not a list of messages { role, content }")
   const found: Array<Message> = []
   for (const [k, entry] of list.entries()) {
-    const { content, role } = (typeof entry === "object" && entry !== null ? entry : {}) as Readonly<
-      Record<string, unknown>
-    >
-    if (!isRole(role)) {
-      return badField(row, `${field}[${k}].role`, `is ${JSON.stringify(role) ?? "missing"}, not ${roles.join(", ")}`)
+    const { content, from, role: given = from, value } = isObject(entry) ? entry : {}
+    const role = typeof given === "string" ? roles[given] : undefined
+    const said = content ?? value
+    if (role === undefined) {
+      return badField(
+        row,
+        `${field}[${k}].role`,
+        `is ${JSON.stringify(given) ?? "missing"}, not system, user, assistant`
+      )
     }
-    if (typeof content !== "string") return badField(row, `${field}[${k}].content`, "is not a text")
-    found.push({ role, content })
+    if (typeof said !== "string") return badField(row, `${field}[${k}].content`, "is not a text")
+    found.push({ role, content: said })
   }
   return Result.succeed(found)
 }

@@ -1,5 +1,5 @@
 /** TRL's dataset types in both formats, columns called otherwise, and what is said of rows that are none of them. */
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { DuckDBInstance } from "@duckdb/node-api"
@@ -13,6 +13,7 @@ import {
   renamed,
   unpairedPreferences
 } from "../../src/data/trl.ts"
+import { root } from "../support/imports.ts"
 
 const folder = mkdtempSync(join(tmpdir(), "overtone-trl-"))
 afterAll(() => rmSync(folder, { recursive: true }))
@@ -48,6 +49,10 @@ describe("types and formats", () => {
       [[system, user("Sky?")], "Blue."]
     ])
     expect(rows[2]!.id).toBe("x/2")
+    // An answer may be a list itself.
+    expect((await read(promptCompletion, jsonl({ prompt: "Three?", completion: "[1, 2, 3]" })))[0]!.completion).toBe(
+      "[1, 2, 3]"
+    )
   })
 
   test("language modelling: a text answers the prompt given; a conversation its own", async () => {
@@ -115,6 +120,30 @@ describe("types and formats", () => {
     expect(await read(preferencePairs, { path })).toEqual([
       { id: "p/0", prompt: "Sky?", chosen: "Blue.", rejected: "Green." }
     ])
+  })
+
+  test("ShareGPT's messages, one without its list", async () => {
+    const row = {
+      conversations: [{ from: "human", value: "Sky?" }],
+      chosen: { from: "gpt", value: "Blue." },
+      rejected: { from: "gpt", value: "Green." }
+    }
+    expect(await read(renamed(preferencePairs, { prompt: "conversations" }), jsonl(row))).toEqual([
+      { id: "x/0", prompt: "Sky?", chosen: "Blue.", rejected: "Green." }
+    ])
+  })
+
+  const real = join(root, "../shared/data/preference")
+  test.skipIf(!existsSync(real))("LLaMA-Factory's demonstrations: 300 pairs, 999 instructions", async () => {
+    const pairs = await read(renamed(preferencePairs, { prompt: "conversations" }), {
+      path: join(real, "dpo_en_demo.json")
+    })
+    expect(pairs).toHaveLength(300)
+    expect(pairs.every(({ chosen, rejected }) => chosen !== rejected)).toBe(true)
+    const columns = { prompt: "instruction", completion: "output" }
+    expect(await read(renamed(promptCompletion, columns), { path: join(real, "alpaca_en_demo.json") })).toHaveLength(
+      999
+    )
   })
 
   test("columns that are called otherwise", async () => {
