@@ -2,7 +2,7 @@
  * A realisation says what a task's content and code came to: `realisations/<content key>/<code digest>.json` binds them
  * to output hashes and to the attempt whose rows belong to them. Reuse is one small read by key.
  */
-import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs"
+import { existsSync, mkdirSync, readFileSync } from "node:fs"
 import { mkdir, open, rename } from "node:fs/promises"
 import { dirname, join, resolve } from "node:path"
 import { Effect, Schema } from "effect"
@@ -40,19 +40,6 @@ export const readRealisation = (root: string, contentKey: string, codeDigest: st
   }
   const found = decode(text)
   return found._tag === "Some" ? found.value : undefined
-}
-
-/** The code digests under which a content key has been realised. */
-export const realisedDigests = (root: string, contentKey: string): ReadonlyArray<string> => {
-  try {
-    return readdirSync(join(root, "realisations", contentKey))
-      .filter((name) => name.endsWith(".json") && !name.startsWith("."))
-      .map((name) => name.slice(0, -".json".length))
-      .sort()
-  } catch (cause) {
-    if (errnoOf(cause) === "ENOENT") return []
-    throw fileFailure("reading", join(root, "realisations", contentKey))(cause)
-  }
 }
 
 /** Writes a realisation whole and durable, in place of an older one. */

@@ -21,6 +21,3 @@ export const perspectiveText = (name: string, explanation: string): PerspectiveT
   explanation,
   text: `In the perspective of ${name}, ${explanation}`
 })
-
-/** The answer with a line break before every "In the perspective of" but the first. */
-export const breakLines = (answer: string): string => answer.replace(/\s*(?<!^)(In the perspective of)/g, "\n$1").trim()

@@ -68,7 +68,9 @@ export type NliLabel = typeof NliLabel.Type
 export const NliPair = Schema.Struct({
   premise: Schema.NonEmptyString,
   hypothesis: Schema.NonEmptyString,
-  label: NliLabel
+  label: NliLabel,
+  /** What it really says, where that is known (the world) and labels err. */
+  truth: Schema.optionalKey(NliLabel)
 })
 export type NliPair = typeof NliPair.Type
 

@@ -33,15 +33,3 @@ export const nliScore = ({ references, sentences, probabilities }: Entailment): 
 
 /** Whether a score counts as covering, as 0 or 1: `eval/nli/accuracy` of one answer. */
 export const nliAccuracy = (score: number, threshold: number = nliThreshold): number => (score > threshold ? 1 : 0)
-
-/** What the papers report over answers; `std` is the population's; NaN without answers. */
-export const nliSummary = (
-  scores: ReadonlyArray<number>,
-  threshold: number = nliThreshold
-): { readonly average: number; readonly accuracy: number; readonly std: number; readonly standardError: number } => {
-  const count = scores.length
-  const average = scores.reduce((sum, score) => sum + score, 0) / count
-  const std = Math.sqrt(scores.reduce((sum, score) => sum + (score - average) ** 2, 0) / count)
-  const accuracy = scores.reduce((sum, score) => sum + nliAccuracy(score, threshold), 0) / count
-  return { average, accuracy, std, standardError: std / Math.sqrt(count) }
-}

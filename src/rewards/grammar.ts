@@ -79,10 +79,6 @@ export const perspectiveName = (perspective: string): string | null => {
 /** A perspective without its leading "In the perspective of NAME, "; unchanged if it has no such beginning. */
 export const stripPerspective = (perspective: string): string => perspective.replace(prefix, "")
 
-/** One line of a core block. */
-export const perspectiveLine = (name: string, explanation: string): string =>
-  `In the perspective of ${name}, ${explanation}`
-
 /** An answer in the strict form: what a warm start is taught to write. */
 export const writeAnswer = (lines: ReadonlyArray<string>, summary: string): string =>
   `<core perspectives>\n${lines.join("\n")}\n</core perspectives>\n<summary>\n${summary}\n</summary>`

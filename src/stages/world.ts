@@ -94,10 +94,7 @@ export const world = Stage.make("world", {
     yield* outputs.pretraining.write(rows(0, pretrainingDraws))
     yield* outputs.demonstrations.write(rows(pretrainingDraws, demonstrationDraws))
     yield* outputs.nliPairs.write(
-      Array.from({ length: nliPairs }, (_, k) => {
-        const { hypothesis, label, premise } = nliPair(made, seed, k, { prefix: "keep" })
-        return { hypothesis, label, premise }
-      })
+      Array.from({ length: nliPairs }, (_, k) => nliPair(made, seed, k, { prefix: "keep" }))
     )
     const before = made.splits.train.map((situation) => redundantAnswer(made, seed, situation))
     const answers = (sayings: (k: number) => ReadonlyArray<Saying>) =>

@@ -2,7 +2,6 @@ import fc from "fast-check"
 import { describe, expect, test } from "vitest"
 import {
   parseAnswer,
-  perspectiveLine,
   perspectiveName,
   splitPerspectives,
   stripPerspective,
@@ -77,7 +76,7 @@ describe("grammar", () => {
     const word = fc.stringMatching(/^[a-z]{1,8}$/)
     fc.assert(
       fc.property(fc.array(fc.tuple(word, word), { minLength: 1, maxLength: 8 }), word, (pairs, summary) => {
-        const written = pairs.map(([name, explanation]) => perspectiveLine(name, explanation))
+        const written = pairs.map(([name, explanation]) => `In the perspective of ${name}, ${explanation}`)
         const answer = parseAnswer(writeAnswer(written, summary), { tagsOnce: true })
         expect(answer.strict).toBe(true)
         expect(answer.candidates).toEqual(written)

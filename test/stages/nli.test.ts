@@ -4,6 +4,7 @@ import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit } from "effect"
 import { NliPairs } from "../../src/artifact/kinds.ts"
+import type { NliPair } from "../../src/data/records.ts"
 import { nli } from "../../src/stages/nli.ts"
 import { world } from "../../src/stages/world.ts"
 import { freshFolder } from "../support/folders.ts"
@@ -41,6 +42,35 @@ describe("nli", () => {
       // A third by chance, two thirds by stance alone.
       assert.isAbove(values["nli/accuracy"]!, 0.8)
       assert.isAbove(values["nli/f1"]!, 0.8)
+      // The truth is known here, and the labels never err.
+      assert.strictEqual(values["nli/ceiling"], 1)
+      assert.strictEqual(values["nli/accuracy_true"], values["nli/accuracy"])
+    })
+  )
+
+  it.live("says what labels that err leave to be had, and nothing where the truth is not known", () =>
+    Effect.gen(function* () {
+      const rows = yield* rowsOf(NliPairs, yield* pairs)
+      const measured = (write: (row: NliPair, k: number) => NliPair) =>
+        Effect.gen(function* () {
+          const dir = fresh()
+          yield* NliPairs.write(dir).write(rows.slice(0, 100).map(write))
+          const { said } = yield* runStage(nli, {
+            dir: fresh(),
+            params: { ...few, steps: 0, heldOut: 0.2 },
+            inputs: { pairs: dir }
+          })
+          return said.metrics.at(-1)!.values
+        })
+      const other = { entailment: "neutral", neutral: "contradiction", contradiction: "entailment" } as const
+      // Of the first 20, which are held out, 3 have a label that is not the truth.
+      const erring = yield* measured((row, k) => ({ ...row, label: k % 7 === 0 ? other[row.label] : row.label }))
+      assert.strictEqual(erring["nli/ceiling"], 17 / 20)
+      const plain = yield* measured(({ hypothesis, label, premise }) => ({ hypothesis, label, premise }))
+      assert.doesNotHaveAnyKeys(plain, ["nli/ceiling", "nli/accuracy_true"])
+      // One that is right of the truth where the label errs is wrong of the label.
+      assert.isAtMost(Math.abs(erring["nli/accuracy_true"]! - erring["nli/accuracy"]!), 3 / 20 + 1e-12)
+      assert.strictEqual(erring["nli/accuracy_true"], plain["nli/accuracy"])
     })
   )
 
