@@ -6,13 +6,8 @@ import { Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers"
 import { Effect, Result, Schema } from "effect"
 import { FileSystem } from "effect/FileSystem"
 import { BadConfig, FileProblem, fail, type ModelError } from "./ModelError.ts"
+import type { TokenizerCore } from "./TokenizerCore.ts"
 import { isWordLevel, readWordLevel } from "./wordLevel.ts"
-
-/** Token ids of one text, or of a pair of texts, with the segment that each token belongs to (BERT's token types). */
-export interface Encoding {
-  readonly ids: ReadonlyArray<number>
-  readonly segments: ReadonlyArray<number>
-}
 
 export interface SpecialTokens {
   /** Fills short rows; never attended to and never scored. The end token where the model has no pad of its own. */
@@ -25,20 +20,10 @@ export interface SpecialTokens {
   readonly mask?: number
 }
 
-export interface Tokenizer {
-  /** One more than the largest id. */
-  readonly vocabularySize: number
+export interface Tokenizer extends TokenizerCore {
   readonly special: SpecialTokens
   /** The strings of the special tokens by their Hugging Face names (`bos_token`, ...), as chat templates see them. */
   readonly specialText: Readonly<Record<string, string>>
-  /** Ids of a text, without any special tokens that the text does not spell out. */
-  readonly encode: (text: string) => ReadonlyArray<number>
-  /** Ids of a text or pair with the special tokens that the model expects round them (`[CLS] a [SEP] b [SEP]`). */
-  readonly encodeForModel: (text: string, pair?: string) => Encoding
-  /** The text of some ids; special tokens are left out unless `special` is true. */
-  readonly decode: (ids: Iterable<number>, options?: { readonly special?: boolean }) => string
-  readonly idOf: (token: string) => number | undefined
-  readonly tokenOf: (id: number) => string | undefined
   /** The tokenizer's files by name, byte for byte: what `save` writes. */
   readonly files: Readonly<Record<string, string>>
 }
@@ -150,9 +135,6 @@ export const save = Effect.fn("tokenizer.save")(function* (
       .pipe(Effect.mapError((error) => fail(new FileProblem({ file, detail: `cannot be written (${error.message})` }))))
   }
 })
-
-/** What a tokenizer does, before its special tokens are known. */
-export type TokenizerCore = Omit<Tokenizer, "special" | "specialText" | "files">
 
 const readHuggingFace = (
   file: string,

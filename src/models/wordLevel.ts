@@ -9,7 +9,7 @@
  */
 import { Result, Schema } from "effect"
 import { BadConfig, fail, type ModelError } from "./ModelError.ts"
-import type { TokenizerCore } from "./tokenizer.ts"
+import type { TokenizerCore } from "./TokenizerCore.ts"
 
 /** A phrase that is one token. `hug`: the sides on which no space stands between it and its neighbour. */
 export interface FixedPhrase {
