@@ -13,7 +13,7 @@ export interface Asked {
   /** `key=value`, as given. */
   readonly set: ReadonlyArray<string>
   readonly warehouse: string
-  readonly provider: "cpu"
+  readonly provider: "cpu" | "xla:cpu"
   readonly json: boolean
 }
 

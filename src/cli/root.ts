@@ -41,9 +41,19 @@ export const set = Flag.String("set").pipe(
 export const device = Effect.gen(function* () {
   const { device } = yield* root
   if (device === "auto" || device === "cpu") return "cpu" as const
+  if (device === "xla:cpu") return device
   return yield* usage(
-    `device ${device} is not in this version: it computes on the CPU (--device cpu, or auto). \`exp doctor\` says what this machine has.`
+    `device ${device} is not in this version: it computes on the CPU (--device cpu, xla:cpu, or auto). \`exp doctor\` says what this machine has.`
   )
+})
+
+/** The device, which must be here: what runs asks for, and plans do not. */
+export const deviceHere = Effect.gen(function* () {
+  const asked = yield* device
+  if (asked === "cpu") return asked
+  const { cpuPlugin, locatePlugin } = yield* Effect.promise(() => import("../device/xla/plugins.ts"))
+  const located = locatePlugin(cpuPlugin)
+  return "missing" in located ? yield* usage(`device ${asked}: ${located.missing}`) : asked
 })
 
 const real = (path: string): string => (existsSync(path) ? realpathSync(path) : path)

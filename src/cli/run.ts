@@ -2,7 +2,7 @@
 import { Effect, Option } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 import { usage } from "./failure.ts"
-import { device, json, located, set, warehouseDir } from "./root.ts"
+import { deviceHere, json, located, set, warehouseDir } from "./root.ts"
 
 export const run = Command.make(
   "run",
@@ -37,7 +37,7 @@ export const run = Command.make(
       return yield* usage("--keep-going and --fail-fast say opposite things; give one")
     if (jobs !== undefined && jobs < 1) return yield* usage(`--jobs ${jobs}: at least one task must run at a time`)
     if (limit !== undefined && limit < 1) return yield* usage(`--limit ${limit}: a run has at least one cell`)
-    const provider = yield* device
+    const provider = yield* deviceHere
     const file = located(given.file)
     const warehouse = yield* warehouseDir(file)
     const { runExperiment } = yield* Effect.promise(() => import("./running.ts"))

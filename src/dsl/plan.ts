@@ -4,8 +4,8 @@
  */
 import { fileURLToPath } from "node:url"
 import { Effect } from "effect"
+import { numericClassOf } from "../device/classOf.ts"
 import type { NumericClass } from "../device/numericClass.ts"
-import { onnxNumericClass } from "../device/onnx/numericClass.ts"
 import type { Json } from "./canonical.ts"
 import { CodeUnreadable, codeManifests } from "./digest.ts"
 import { codeModules, contentKey, encodeParams, keyParams, taskKey } from "./key.ts"
@@ -53,11 +53,7 @@ export const plan = Effect.fn("dsl.plan")(function* (
   })
   const made = new Map(distinct.map((one, i) => [one, manifests[i]!]))
   const code = new Map([...needed].map(([task, one]) => [task, made.get(one)!]))
-  const { cells, drafts } = draftTasks(
-    experiment,
-    code,
-    onnxNumericClass(experiment.compute, options.provider ?? "cpu")
-  )
+  const { cells, drafts } = draftTasks(experiment, code, numericClassOf(experiment.compute, options.provider ?? "cpu"))
   const done: Plan = {
     experiment: experiment.name,
     cells,
@@ -84,7 +80,8 @@ export const withBackend = ({ module, parts, device }: AnyStage, provider: strin
 const backend = (path: string): string => fileOrNothing(fileURLToPath(new URL(path, import.meta.url))) ?? path
 const backends: Readonly<Record<string, string>> = {
   cpu: backend("../device/onnx/OnnxCpu"),
-  webgpu: backend("../device/onnx/OnnxCpu")
+  webgpu: backend("../device/onnx/OnnxCpu"),
+  "xla:cpu": backend("../device/xla/XlaDevice")
 }
 
 /** Cells and their tasks, each key once, inputs before users. */

@@ -15,9 +15,17 @@ export class DeviceAbsent extends Schema.TaggedError<DeviceAbsent>()("DeviceAbse
 }
 
 const layerOf = Effect.fnUntraced(function* (asked: NumericClass | null) {
-  if (asked?.provider !== "cpu") return yield* new DeviceAbsent({ provider: asked?.provider ?? "none" })
+  if (asked === null || !["cpu", "xla:cpu"].includes(asked.provider)) {
+    return yield* new DeviceAbsent({ provider: asked?.provider ?? "none" })
+  }
   // A class names what computed: bits of one arithmetic are not kept under the name of another.
   if (asked.dtype !== "f32") return yield* new DeviceAbsent({ provider: `${asked.provider}-${asked.dtype}` })
+  if (asked.provider === "xla:cpu") {
+    const { XlaDevice } = yield* Effect.promise(() => import("../device/xla/XlaDevice.ts"))
+    const { cpuPlugin } = yield* Effect.promise(() => import("../device/xla/plugins.ts"))
+    const xla: Layer.Layer<Device, DeviceError> = XlaDevice.layer({ plugin: cpuPlugin })
+    return xla
+  }
   const { OnnxCpu } = yield* Effect.promise(() => import("../device/onnx/OnnxCpu.ts"))
   const layer: Layer.Layer<Device, DeviceError> = OnnxCpu.layer({ threads: asked.threads ?? 1 })
   return layer

@@ -11,17 +11,13 @@ import { print } from "../../tensor/print.ts"
 import type { Tensor } from "../../tensor/Tensor.ts"
 import { typeText } from "../../tensor/Tensor.ts"
 import { elementCount, holds } from "../HostTensor.ts"
+import { bucketOf } from "./buckets.ts"
 import { FeedMismatch, ReleasedTensor } from "./failure.ts"
+import { type PaddedProgram, padProgram } from "./pad/padProgram.ts"
+import { Unpaddable } from "./pad/Sizes.ts"
 import type { Feeds, Into, Sizes, Variant } from "./Variant.ts"
 import type { Written } from "./writer.ts"
 import { sameShape } from "./XlaTensor.ts"
-
-/** What a variant is compiled from. */
-export interface Static {
-  readonly program: Program
-  /** Scalar inputs of the padded program, by name, from the sizes of a run. */
-  readonly scalars: (sizes: Sizes) => Readonly<Record<string, Int32Array>>
-}
 
 const digests = new WeakMap<Program, string>()
 
@@ -47,6 +43,8 @@ export class ProgramEntry {
   readonly variants = new Map<string, Variant>()
   /** How many loaded programs are this one. */
   users = 0
+  /** Sizes share nothing: every set of them is compiled for itself. */
+  #exact = false
   readonly #inputs: ReadonlyArray<readonly [name: string, tensor: Tensor, fixed: ReadonlyArray<number> | undefined]>
 
   constructor(program: Program) {
@@ -99,12 +97,21 @@ export class ProgramEntry {
     return this.program.outputs.get(output)!.shape.map((dim) => evaluateDim(dim, sizes))
   }
 
-  /** What to compile for some sizes, and the key of all sizes that it serves. */
+  /** The key of all sizes that share a variant with these. */
   key(sizes: Sizes): string {
-    return this.dims.map((name) => sizes[name]).join()
+    return this.dims.map((name) => (this.#exact ? sizes[name] : bucketOf(sizes[name]!).high)).join()
   }
 
-  static(sizes: Sizes): Static {
+  /** What to compile for some sizes. */
+  static(sizes: Sizes): PaddedProgram {
+    if (!this.#exact) {
+      try {
+        return padProgram(this.program, Object.fromEntries(this.dims.map((name) => [name, bucketOf(sizes[name]!)])))
+      } catch (error) {
+        if (!(error instanceof Unpaddable)) throw error
+        this.#exact = true
+      }
+    }
     return { program: specialise(this.program, sizes), scalars: () => ({}) }
   }
 
