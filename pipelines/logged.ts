@@ -9,6 +9,8 @@
  * `log: candidates` is POPE's RQ1: the policy's own answers, voted on, weighted by its own odds. `log: pool` is a log of
  * somebody whose odds are known; with `fit.steps` a policy fine-tuned on the logged responses stands in for whoever that was.
  */
+
+import { Schema } from "effect"
 import type { Encoder, LoggedSlates, Policy, Situations, WorldFolder } from "overtone/artifact/kinds"
 import type { Refusal } from "overtone/dsl/Pipeline"
 import * as Param from "overtone/dsl/param"
@@ -35,6 +37,10 @@ export const loggedParams = {
   ),
   votes: Param.literal(["people", "equal"], "people", "whose votes are learnt from; equal is the control"),
   slates: SlatesParams,
+  testDomain: Param.optional(
+    Schema.Int.check(Schema.isGreaterThanOrEqualTo(0)),
+    "which of `slates.domains` is tested; the one that is trained on unless said otherwise"
+  ),
   candidates: CandidatesParams,
   fit: SftParams,
   behaviour: BehaviourParams,
@@ -57,13 +63,18 @@ export interface Logged {
 }
 
 /** Slates of somebody else's answers: with known odds, or those of a policy fine-tuned on the log. */
-const foreign = (p: LoggedParams, policy: Ref<typeof Policy>, made: ReturnType<typeof slates>) => {
+const foreign = (
+  p: LoggedParams,
+  policy: Ref<typeof Policy>,
+  made: ReturnType<typeof slates>,
+  tested: Ref<typeof LoggedSlates>
+) => {
   const stand =
     p.fit.steps === 0
       ? undefined
       : sft({ policy, data: responses({ slates: made.train }, {}, { node: "fit.data" }).data }, p.fit).policy
   const odds = (log: Ref<typeof LoggedSlates>) => behaviour({ slates: log, policy: stand }, p.behaviour).slates
-  return { people: odds(made.train), equal: odds(made.equalVotes), held: odds(made[p.evaluate.split]) }
+  return { people: odds(made.train), equal: odds(made.equalVotes), held: odds(tested) }
 }
 
 export const layLog = (p: LoggedParams): Logged => {
@@ -71,14 +82,20 @@ export const layLog = (p: LoggedParams): Logged => {
   const { estimator, train, warmStart } = ground
   const world = ground.world!
   const made = slates({ world }, p.slates)
-  const { situations } = references({ slates: made[p.evaluate.split] }, p.references)
+  // Another domain's slates are a log of their own, so that training is shared by all that are tested.
+  const elsewhere =
+    p.testDomain === undefined
+      ? made
+      : slates({ world }, { ...p.slates, domain: p.testDomain }, { node: "slates.test" })
+  const tested = elsewhere[p.evaluate.split]
+  const { situations } = references({ slates: tested }, p.references)
   const base = { warmStart, estimator, world, references: situations }
   if (p.log === "candidates") {
     const own = candidates({ policy: warmStart, situations: train, world }, p.candidates)
     const { slates: held } = candidates({ policy: warmStart, situations, world }, p.candidates)
     return { ...base, train: p.votes === "equal" ? own.equalVotes : own.slates, held }
   }
-  const { held, ...logged } = foreign(p, warmStart, made)
+  const { held, ...logged } = foreign(p, warmStart, made, tested)
   return { ...base, train: logged[p.votes], held }
 }
 
@@ -90,13 +107,14 @@ export const judged = (policy: Ref<typeof Policy>, logged: Logged, p: LoggedPara
     policy,
     completions,
     report: evaluate({ completions, situations, estimator, world }, p.evaluate).report,
-    value: evaluateOpe({ slates: held, policy, completions, world }, p.ope).report
+    // Reports and comparisons read what the node `evaluate` found.
+    value: evaluateOpe({ slates: held, policy, completions, world }, p.ope, { node: "evaluate" }).report
   }
 }
 
 /** What the log's parameters refuse. */
 export const loggedRefusals = (p: LoggedParams): ReadonlyArray<Refusal> => {
-  const { data, ope, slates: made } = p
+  const { data, ope, slates: made, testDomain = 0 } = p
   return [
     ...groundRefusals(p as GroundParams),
     ...tooLong(p, "candidates.maxNewTokens", p.candidates.maxNewTokens),
@@ -118,7 +136,7 @@ export const loggedRefusals = (p: LoggedParams): ReadonlyArray<Refusal> => {
             message: `${made.slateSize} answers without replacement need a pool of as many, not ${made.poolSize}`
           }
         ]),
-    ...(Math.max(made.domain, made.testDomain ?? 0) < made.domains
+    ...(Math.max(made.domain, testDomain) < made.domains
       ? []
       : [{ path: "slates.domains", message: `domains count from 0, and there are ${made.domains}` }])
   ]

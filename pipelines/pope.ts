@@ -8,7 +8,7 @@ import * as Param from "overtone/dsl/param"
 import { IpsParams, ips } from "overtone/stages/ips"
 import { opeRefusals } from "overtone/stages/opeSettings"
 import { PreferenceParams, preference } from "overtone/stages/preference"
-import { PreferencesParams, preferences } from "overtone/stages/preferences"
+import { preferenceSources, preferences } from "overtone/stages/preferences"
 import { SftParams, sft } from "overtone/stages/sft"
 import { judged, type Logged, type LoggedParams, layLog, loggedParams, loggedRefusals } from "./logged.ts"
 
@@ -20,7 +20,7 @@ const params = {
     "what is learnt from the log: POPE, SFT on the top-voted response, preferences, or nothing"
   ),
   ips: IpsParams,
-  lessons: PreferencesParams,
+  lessons: Param.struct(preferenceSources.slates, "what the votes of a slate say of its responses, for the baselines"),
   topVoted: SftParams,
   preference: PreferenceParams
 }
@@ -30,7 +30,11 @@ type Params = LoggedParams & { readonly [K in keyof typeof params]: (typeof para
 const learn = (p: Params, { train, warmStart: policy }: Logged) => {
   if (p.method === "base") return policy
   if (p.method === "pope") return ips({ policy, slates: train }, p.ips).policy
-  const { pairs, ranked, top, unpaired } = preferences({ slates: train }, p.lessons)
+  const { pairs, ranked, top, unpaired } = preferences(
+    { slates: train },
+    { from: "slates", ...p.lessons },
+    { node: "lessons" }
+  )
   return p.method === "sft-top"
     ? sft({ policy, data: top }, p.topVoted).policy
     : preference({ policy, pairs, ranked, unpaired }, p.preference).policy
@@ -47,15 +51,15 @@ export default Pipeline.make(
     check: (p) => [
       ...loggedRefusals(p),
       ...opeRefusals("ips", p.ips),
-      ...(p.lessons.from === "slates" || p.method === "pope" || p.method === "base"
-        ? []
-        : [
+      ...(p.votes === "equal" && (p.method === "sft-top" || p.method === "preference")
+        ? [
             {
-              path: "lessons.from",
-              message: "the log's slates are what is learnt from here, not the world's judge",
-              hint: "write lessons: { from: slates }"
+              path: "method",
+              message: `${p.method} learns from who got more votes, and with \`votes: equal\` nobody did`,
+              hint: "the equal-votes control is one of POPE"
             }
-          ])
+          ]
+        : [])
     ]
   }
 )

@@ -27,11 +27,7 @@ export const SlatesParams = Param.struct({
     max: 1
   }),
   domains: Param.int(1, "blocks of actors that the world is cut into", { min: 1, max: 12 }),
-  domain: Param.int(0, "which of them training and development slates are of, from 0", { min: 0 }),
-  testDomain: Param.optional(
-    Schema.Int.check(Schema.isGreaterThanOrEqualTo(0)),
-    "which of them test slates are of; the same unless said otherwise"
-  )
+  domain: Param.int(0, "which of them the slates are of, from 0", { min: 0 })
 })
 
 export class NoSlates extends Schema.TaggedError<NoSlates>()("NoSlates", { detail: Schema.String }) {
@@ -51,10 +47,10 @@ export const slates = Stage.make("slates", {
   run: Effect.fn("stage.slates")(function* ({ inputs, outputs, params, seed }) {
     const task = yield* Task
     const world = yield* readWorld(inputs.world.dir)
-    const { domain, domains, prompts, slatesPerPrompt, testDomain = domain, ...settings } = params
-    if (Math.max(domain, testDomain) >= domains) {
+    const { domain, domains, prompts, slatesPerPrompt, ...settings } = params
+    if (domain >= domains) {
       return yield* new NoSlates({
-        detail: `there is no domain ${Math.max(domain, testDomain)} among \`domains: ${domains}\`; they count from 0`
+        detail: `there is no domain ${domain} among \`domains: ${domains}\`; they count from 0`
       })
     }
     if (!settings.replacement && settings.slateSize > settings.poolSize) {
@@ -62,18 +58,18 @@ export const slates = Stage.make("slates", {
         detail: `\`slateSize: ${settings.slateSize}\` answers without replacement need a \`poolSize\` of as many, not ${settings.poolSize}`
       })
     }
-    const of = (split: ReadonlyArray<WorldSituation>, wanted: number) =>
-      split.filter((situation) => domainOf(situation, domains) === wanted)
+    const of = (split: ReadonlyArray<WorldSituation>) =>
+      split.filter((situation) => domainOf(situation, domains) === domain)
     const records = (situations: ReadonlyArray<WorldSituation>) =>
       slateRecords(world, seed, situations, slatesPerPrompt, settings, (one) => `domain ${domainOf(one, domains)}`)
-    const all = of(world.splits.train, domain)
+    const all = of(world.splits.train)
     const situations = prompts === 0 ? all : all.slice(0, prompts)
     const train = records(situations)
     if (train.length === 0) return yield* new NoSlates({ detail: `no training situation is of domain ${domain}` })
     yield* outputs.train.write(train)
     yield* outputs.equalVotes.write(equalVotes(train))
-    yield* outputs.development.write(records(of(world.splits.development, domain)))
-    yield* outputs.test.write(records(of(world.splits.test, testDomain)))
+    yield* outputs.development.write(records(of(world.splits.development)))
+    yield* outputs.test.write(records(of(world.splits.test)))
     const totals = train.map(({ responses }) => responses.reduce((sum, { votes = 0 }) => sum + votes, 0))
     const values = train.map(({ truth }) =>
       truth!.pool.reduce(
