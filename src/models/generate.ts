@@ -18,41 +18,17 @@ import type { DecoderConfig } from "./config.ts"
 import { cacheNames, decodeProgram, moveProgram, prefillProgram } from "./decode.ts"
 import { BadRequest, fail, type ModelError, NonFinite, TextTooLong } from "./ModelError.ts"
 import type { Weights } from "./parameters.ts"
-import { finishRow, planWaves, type Row, type Rules, rulesOf, type Wave } from "./sampling.ts"
+import {
+  finishRow,
+  type GenerationRequest,
+  planWaves,
+  type Row,
+  type Rules,
+  rulesOf,
+  type Sampling,
+  type Wave
+} from "./sampling.ts"
 import type { Tokenizer } from "./tokenizer.ts"
-
-export interface Sampling {
-  /** Names the random stream, with `purpose`, the prompt's id, the sample's number and the token's position. */
-  readonly seed: number
-  readonly purpose: string
-  /** Most tokens of an answer, the end token included. */
-  readonly maxNewTokens: number
-  /** Answers per prompt; default 1. */
-  readonly samples?: number
-  /** Default 1; 0 takes the most probable token. */
-  readonly temperature?: number
-  /** Keep the k most probable tokens. */
-  readonly topK?: number
-  /** Keep the smallest set of tokens with this share of the probability. */
-  readonly topP?: number
-  /** Keep tokens with at least this share of the best one's probability. */
-  readonly minP?: number
-  /** Texts that end an answer; they are left out of its text. */
-  readonly stopSequences?: ReadonlyArray<string>
-  /** The token `closing` is forbidden until `newline` was written `count` times. Both must be single tokens. */
-  readonly minLines?: { readonly count: number; readonly closing: string; readonly newline?: string }
-  /** Most rows decoded at once; default 256. */
-  readonly maxRows?: number
-  /** Memory for keys and values; default 1 GiB. */
-  readonly cacheBytes?: number
-}
-
-/** A prompt as token ids. */
-export interface GenerationRequest {
-  /** Names the prompt in random streams: equal ids draw equal numbers. */
-  readonly promptId: string
-  readonly prompt: ReadonlyArray<number>
-}
 
 export interface Completion {
   readonly promptId: string

@@ -6,9 +6,41 @@ import { Effect } from "effect"
 import type { Stream } from "../device/random.ts"
 import type { DecoderConfig } from "./config.ts"
 import { type Choice, cacheBytesPerToken } from "./decode.ts"
-import type { GenerationRequest, Sampling } from "./generate.ts"
 import { BadRequest, fail } from "./ModelError.ts"
 import type { Tokenizer } from "./tokenizer.ts"
+
+export interface Sampling {
+  /** Names the random stream, with `purpose`, the prompt's id, the sample's number and the token's position. */
+  readonly seed: number
+  readonly purpose: string
+  /** Most tokens of an answer, the end token included. */
+  readonly maxNewTokens: number
+  /** Answers per prompt; default 1. */
+  readonly samples?: number
+  /** Default 1; 0 takes the most probable token. */
+  readonly temperature?: number
+  /** Keep the k most probable tokens. */
+  readonly topK?: number
+  /** Keep the smallest set of tokens with this share of the probability. */
+  readonly topP?: number
+  /** Keep tokens with at least this share of the best one's probability. */
+  readonly minP?: number
+  /** Texts that end an answer; they are left out of its text. */
+  readonly stopSequences?: ReadonlyArray<string>
+  /** The token `closing` is forbidden until `newline` was written `count` times. Both must be single tokens. */
+  readonly minLines?: { readonly count: number; readonly closing: string; readonly newline?: string }
+  /** Most rows decoded at once; default 256. */
+  readonly maxRows?: number
+  /** Memory for keys and values; default 1 GiB. */
+  readonly cacheBytes?: number
+}
+
+/** A prompt as token ids. */
+export interface GenerationRequest {
+  /** Names the prompt in random streams: equal ids draw equal numbers. */
+  readonly promptId: string
+  readonly prompt: ReadonlyArray<number>
+}
 
 /** A row that is being written. */
 export interface Row {

@@ -14,8 +14,8 @@ import type { Situation } from "../data/records.ts"
 import * as Param from "../dsl/param.ts"
 import * as Stage from "../dsl/Stage.ts"
 import { Task } from "../dsl/Task.ts"
-import type { Sampling } from "../models/generate.ts"
 import * as PolicyModel from "../models/Policy.ts"
+import type { Sampling } from "../models/sampling.ts"
 
 /**
  * How answers are drawn, as every stage that samples has it.
