@@ -19,6 +19,7 @@ import type { BatchValues } from "../models/batchInputs.ts"
 import type { Sequence } from "../models/batching.ts"
 import * as PolicyModel from "../models/Policy.ts"
 import { tokenWeights } from "../objectives/tisDpo.ts"
+import { tooLongField } from "./fitting.ts"
 import { optimizerFields, optimizerSettings } from "./optimizing.ts"
 import { stepRows } from "./order.ts"
 import { LossParams, needsOf, objectiveOf } from "./preferenceLosses.ts"
@@ -31,11 +32,7 @@ export const PreferenceParams = Param.struct({
   batchSize: Param.int(32, "pairs, rankings or single answers per update; a short last batch of a pass is dropped", {
     min: 1
   }),
-  tooLong: Param.literal(
-    ["fail", "skip"],
-    "fail",
-    "what becomes of a row with an answer that does not fit the model's context; skipped rows are counted"
-  ),
+  tooLong: tooLongField,
   ...optimizerFields({ learningRate: 3e-4, schedule: "constant", warmupSteps: 0, weightDecay: 0 }),
   rematerialise: Param.boolean(false, "recompute layers in the backward pass: less memory, a third more work")
 })

@@ -1,11 +1,11 @@
 /** The rows that preference training learns from, whatever data set they come from, and as token ids. */
-import { Effect, Option } from "effect"
+import { Effect } from "effect"
 import type { DatasetReader } from "../artifact/kinds.ts"
 import type { PreferencePair, PromptText, RankedList, UnpairedPreference } from "../data/records.ts"
 import { permutation, stream } from "../device/random.ts"
 import type { Sequence } from "../models/batching.ts"
-import type { ModelError } from "../models/ModelError.ts"
 import type { Policy } from "../models/Policy.ts"
+import { fitting } from "./fitting.ts"
 import type { LossNeeds } from "./preferenceLosses.ts"
 
 /** The answers of a group, with what is known of the group and of each answer. */
@@ -73,8 +73,6 @@ export const preferenceRows = Effect.fnUntraced(function* ({ data }: LossNeeds, 
 
 const empty: Sequence = { prompt: [], completion: [] }
 
-const isTooLong = (error: ModelError) => error.reason._tag === "TextTooLong"
-
 /** Whether a row prefers a text to itself: such a row has no gradient but rounding, which Adam would blow up. */
 const prefersNothing = ({ answers }: PreferenceRow) => answers.length > 1 && new Set(answers).size === 1
 
@@ -88,19 +86,17 @@ export const encodeRows = Effect.fnUntraced(function* (
   tooLong: "fail" | "skip"
 ) {
   const size = Math.max(...rows.map(({ answers }) => answers.length))
-  const encode = Effect.fnUntraced(function* (row: PreferenceRow) {
-    const sequences = yield* Effect.forEach(row.answers, (answer) => policy.sequence(row.prompt, answer))
-    const filling = Array.from({ length: size - sequences.length }, () => empty)
-    return Option.some<Example>({ ...row, sequences: [...sequences, ...filling] })
-  })
   const telling = rows.filter((row) => !prefersNothing(row))
-  const encoded = yield* Effect.forEach(telling, (row) =>
-    tooLong === "fail"
-      ? encode(row)
-      : encode(row).pipe(Effect.catchIf(isTooLong, () => Effect.succeed(Option.none<Example>())))
+  const { kept, skipped } = yield* fitting(telling, tooLong, (row) =>
+    Effect.map(
+      Effect.forEach(row.answers, (answer) => policy.sequence(row.prompt, answer)),
+      (sequences): Example => {
+        const filling = Array.from({ length: size - sequences.length }, () => empty)
+        return { ...row, sequences: [...sequences, ...filling] }
+      }
+    )
   )
-  const examples = encoded.flatMap((example) => (Option.isSome(example) ? [example.value] : []))
-  return { size, examples, equal: rows.length - telling.length, skipped: telling.length - examples.length }
+  return { size, examples: kept, equal: rows.length - telling.length, skipped }
 })
 
 /**

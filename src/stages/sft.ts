@@ -6,12 +6,13 @@
  * Pretraining on a world's text, the warm start of OP-GRPO (arXiv 2602.20759, section 1.6 of the methods) and the
  * continued-SFT control are this stage with other data and settings. With 0 steps the policy passes through untrained.
  */
-import { Effect } from "effect"
+import { Effect, Schema } from "effect"
 import { Demonstrations, Policy } from "../artifact/kinds.ts"
 import * as Param from "../dsl/param.ts"
 import * as Stage from "../dsl/Stage.ts"
 import * as PolicyModel from "../models/Policy.ts"
 import { sft as objective } from "../objectives/sft.ts"
+import { fitting, tooLongField } from "./fitting.ts"
 import { optimizerFields, optimizerSettings } from "./optimizing.ts"
 import { stepRows } from "./order.ts"
 import { runSteps } from "./steps.ts"
@@ -22,9 +23,18 @@ export const SftParams = Param.struct({
   order: Param.int(0, "names an order of the rows: more training on the same rows should not replay the same batches", {
     min: 0
   }),
+  tooLong: tooLongField,
   ...optimizerFields({ learningRate: 1e-3, schedule: "cosine", warmupSteps: 0, weightDecay: 0.01 }),
   rematerialise: Param.boolean(false, "recompute layers in the backward pass: less memory, a third more work")
 })
+
+export class NothingToLearn extends Schema.TaggedError<NothingToLearn>()("NothingToLearn", { rows: Schema.Int }) {
+  override get message() {
+    return this.rows === 0
+      ? "sft: the data set has no rows; look at the stage that made it"
+      : `sft: none of ${this.rows} rows fits the model's context; take shorter answers or a model with a longer one`
+  }
+}
 
 export const sft = Stage.make("sft", {
   module: import.meta.url,
@@ -40,6 +50,7 @@ export const sft = Stage.make("sft", {
     grad_norm: "none",
     learning_rate: "none",
     updates: "none",
+    "sft/skipped": "lower",
     "perf/tokens_per_second": "none",
     "perf/step_seconds": "none",
     "perf/padding": "none"
@@ -47,16 +58,15 @@ export const sft = Stage.make("sft", {
   run: Effect.fn("stage.sft")(function* ({ inputs, outputs, params, seed }) {
     const policy = yield* PolicyModel.load(inputs.policy.dir)
     const rows = yield* inputs.data.rows
-    const sequences = yield* Effect.forEach(rows, ({ completion, prompt }) => policy.sequence(prompt, completion))
+    const { kept: sequences, skipped } = yield* fitting(rows, params.tooLong, ({ completion, prompt }) =>
+      policy.sequence(prompt, completion)
+    )
+    if (sequences.length === 0 && params.steps > 0) return yield* new NothingToLearn({ rows: rows.length })
     const trainer = yield* policy.trainer(objective(), optimizerSettings(params, params.steps), {
       rematerialise: params.rematerialise
     })
-    const rowsOf = stepRows(
-      seed,
-      params.order === 0 ? "sft" : `sft/${params.order}`,
-      sequences.length,
-      params.batchSize
-    )
+    const order = params.order === 0 ? "sft" : `sft/${params.order}`
+    const rowsOf = stepRows(seed, order, Math.max(1, sequences.length), params.batchSize)
     yield* runSteps({
       total: params.steps,
       restore: (dir) => trainer.restore(`${dir}/trainer.safetensors`),
@@ -64,7 +74,12 @@ export const sft = Stage.make("sft", {
       step: (k) =>
         Effect.map(
           trainer.update({ sequences: rowsOf(k).map((row) => sequences[row]!) }),
-          ({ metrics, padding, tokens }) => ({ ...metrics, tokens, "perf/padding": padding })
+          ({ metrics, padding, tokens }) => ({
+            ...metrics,
+            ...(k === 0 ? { "sft/skipped": skipped } : {}),
+            tokens,
+            "perf/padding": padding
+          })
         )
     })
     yield* policy.save(outputs.policy.dir)

@@ -3,9 +3,11 @@ import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit } from "effect"
+import { Demonstrations } from "../../src/artifact/kinds.ts"
+import type { PromptCompletion } from "../../src/data/records.ts"
 import { sft } from "../../src/stages/sft.ts"
 import { freshFolder } from "../support/folders.ts"
-import { attemptStage, failStage, runStage } from "../support/runStage.ts"
+import { attemptStage, failStage, rowsOf, runStage } from "../support/runStage.ts"
 import { timeless, tinyPolicy, tinyWorld } from "./ground.ts"
 
 const fresh = freshFolder("sft")
@@ -69,6 +71,31 @@ describe("sft", () => {
       assert.isAbove(values[0]!["loss"]!, 4)
       assert.isBelow(values.at(-1)!["loss"]!, 2.5)
       assert.sameMembers(Object.keys(values[0]!), Object.keys(sft.metrics))
+    })
+  )
+
+  it.live("rows that are too long fail, or are skipped and counted; no rows are an error, but for 0 steps", () =>
+    Effect.gen(function* () {
+      const inputs = yield* ground
+      const rows = yield* rowsOf(Demonstrations, inputs.data)
+      const written = Effect.fnUntraced(function* (data: ReadonlyArray<PromptCompletion>) {
+        const dir = fresh()
+        yield* Demonstrations.write(dir).write(data)
+        return { ...inputs, data: dir }
+      })
+      const [first] = rows
+      const long = { ...first!, completion: Array.from({ length: 9 }, () => first!.completion).join("\n") }
+      const mixed = yield* written([...rows, long])
+      const error = yield* failStage(sft, { dir: fresh(), inputs: mixed, params })
+      assert.match((error as Error).message, /^a text of \d+ tokens does not fit/)
+      const skip = { ...params, tooLong: "skip" }
+      const { said } = yield* runStage(sft, { dir: fresh(), inputs: mixed, params: skip })
+      assert.strictEqual(said.metrics[0]!.values["sft/skipped"], 1)
+      const none = yield* failStage(sft, { dir: fresh(), inputs: yield* written([long]), params: skip })
+      assert.match((none as Error).message, /^sft: none of 1 rows fits/)
+      const empty = yield* written([])
+      assert.match(((yield* failStage(sft, { dir: fresh(), inputs: empty, params })) as Error).message, /has no rows/)
+      yield* runStage(sft, { dir: fresh(), inputs: empty, params: { ...params, steps: 0 } })
     })
   )
 
