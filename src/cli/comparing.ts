@@ -49,13 +49,18 @@ const baselines = (
     return Object.fromEntries(groups.filter((group) => group !== base).map((group) => [group, base]))
   }
   const groupOf = new Map(cells.map(({ arm, experiment, group }) => [JSON.stringify([experiment, arm]), group]))
+  const said = [...reports].flatMap(([experiment, { baseline }]) => {
+    const arms = [...new Set(cells.filter((cell) => cell.experiment === experiment).map(({ arm }) => arm))].sort()
+    return Object.entries(baselineOf(baseline, arms)).flatMap(([arm, base]) => {
+      const [own, other] = [arm, base].map((name) => groupOf.get(JSON.stringify([experiment, name])))
+      return own === undefined || other === undefined || own === other ? [] : [{ own, other }]
+    })
+  })
+  // Arms that share a value may have baselines with different ones: then nothing is said of the value.
   return Object.fromEntries(
-    [...reports].flatMap(([experiment, { baseline }]) => {
-      const arms = [...new Set(cells.filter((cell) => cell.experiment === experiment).map(({ arm }) => arm))].sort()
-      return Object.entries(baselineOf(baseline, arms)).flatMap(([arm, base]) => {
-        const [own, other] = [arm, base].map((name) => groupOf.get(JSON.stringify([experiment, name])))
-        return own === undefined || other === undefined || own === other ? [] : [[own, other] as const]
-      })
+    [...Map.groupBy(said, ({ own }) => own)].flatMap(([own, list]) => {
+      const others = [...new Set(list.map(({ other }) => other))]
+      return others.length === 1 ? [[own, others[0]!] as const] : []
     })
   )
 }
