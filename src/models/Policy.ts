@@ -18,8 +18,9 @@ import {
   sequenceLength
 } from "./batching.ts"
 import { type Chat, fromTokenizer, type Prompt } from "./chat.ts"
-import { type DecoderConfig, decoderConfig, decoderConfigJson, readConfigText, readOptional } from "./config.ts"
+import { readConfigText, readOptional } from "./config.ts"
 import { decoderParameters } from "./decoder.ts"
+import { type DecoderConfig, decoderConfig, decoderConfigJson } from "./decoderConfig.ts"
 import { saveFolder } from "./folder.ts"
 import { type Completion, type GenerationStats, makeSampler, type SamplerOptions } from "./generate.ts"
 import { BadConfig, BadRequest, fail, type ModelError, TextTooLong } from "./ModelError.ts"

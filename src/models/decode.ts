@@ -13,8 +13,8 @@ import { iota, zeros } from "../tensor/ops/leaf.ts"
 import { expandDims, pad, reshape, transpose } from "../tensor/ops/shape.ts"
 import { type Program, program } from "../tensor/Program.ts"
 import { input, type Tensor } from "../tensor/Tensor.ts"
-import type { DecoderConfig } from "./config.ts"
 import { attendCausally, decoderParameters, headWeight, hidden } from "./decoder.ts"
+import type { DecoderConfig } from "./decoderConfig.ts"
 import { parameterInputs } from "./parameters.ts"
 
 /** Names of the cache tensors, [rows, keyValueHeads, places, headSize] each. */

@@ -17,7 +17,7 @@ import { embedding } from "../tensor/ops/indexing.ts"
 import { iota } from "../tensor/ops/leaf.ts"
 import { reshape, split } from "../tensor/ops/shape.ts"
 import type { Tensor } from "../tensor/Tensor.ts"
-import { type DecoderConfig, ropeFrequencies } from "./config.ts"
+import { type DecoderConfig, ropeFrequencies } from "./decoderConfig.ts"
 import { type ParameterInputs, type ParameterSpec, single, stacked } from "./parameters.ts"
 
 const embeddingName = "model.embed_tokens.weight"

@@ -13,7 +13,7 @@ import { iota } from "../tensor/ops/leaf.ts"
 import { reduceSum } from "../tensor/ops/reduce.ts"
 import { expandDims, reshape, slice, split } from "../tensor/ops/shape.ts"
 import type { Tensor } from "../tensor/Tensor.ts"
-import type { EncoderConfig } from "./config.ts"
+import type { EncoderConfig } from "./encoderConfig.ts"
 import { type Init, type ParameterInputs, type ParameterSpec, single, stacked } from "./parameters.ts"
 
 /** How a new encoder starts: normal draws with deviation 0.02 (BERT's), 0.1 for word embeddings of small scratch models. */

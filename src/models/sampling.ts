@@ -4,8 +4,8 @@
  */
 import { Effect } from "effect"
 import type { Stream } from "../device/random.ts"
-import type { DecoderConfig } from "./config.ts"
 import { type Choice, cacheBytesPerToken } from "./decode.ts"
+import type { DecoderConfig } from "./decoderConfig.ts"
 import { BadRequest, fail } from "./ModelError.ts"
 import type { Tokenizer } from "./tokenizer.ts"
 

@@ -1,6 +1,6 @@
 /** Encoders from scratch: their size as parameters, and a word-level vocabulary of the texts they are trained on. */
 import * as Param from "../dsl/param.ts"
-import type { EncoderConfig } from "../models/config.ts"
+import type { EncoderConfig } from "../models/encoderConfig.ts"
 import { wordLevelFiles } from "../models/wordLevel.ts"
 
 interface Size {

@@ -1,12 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
-import {
-  decoderConfig,
-  decoderConfigJson,
-  encoderConfig,
-  encoderConfigJson,
-  ropeFrequencies
-} from "../../src/models/config.ts"
+import { decoderConfig, decoderConfigJson, ropeFrequencies } from "../../src/models/decoderConfig.ts"
+import { encoderConfig, encoderConfigJson } from "../../src/models/encoderConfig.ts"
 
 const llama = {
   model_type: "llama",

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { decoderConfig } from "../../src/models/config.ts"
 import { decoderParameters, headWeight, hidden } from "../../src/models/decoder.ts"
+import { decoderConfig } from "../../src/models/decoderConfig.ts"
 import { sft } from "../../src/objectives/sft.ts"
 import { linearLogprobs } from "../../src/tensor/composites/linearLogprobs.ts"
 import { gather } from "../../src/tensor/ops/indexing.ts"

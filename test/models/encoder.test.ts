@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { encoderConfig } from "../../src/models/config.ts"
 import { classify, embed, encoderParameters } from "../../src/models/encoder.ts"
+import { encoderConfig } from "../../src/models/encoderConfig.ts"
 import { classification } from "../../src/objectives/classification.ts"
 import { input } from "../../src/tensor/Tensor.ts"
 import { golden } from "./folders.ts"

@@ -1,4 +1,4 @@
-import type { DecoderConfig } from "../../src/models/config.ts"
+import type { DecoderConfig } from "../../src/models/decoderConfig.ts"
 import type { SamplerOptions } from "../../src/models/generate.ts"
 import * as Policy from "../../src/models/Policy.ts"
 import { wordLevelFiles } from "../../src/models/wordLevel.ts"
