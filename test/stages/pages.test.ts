@@ -51,8 +51,10 @@ const knobsOf = (stage: AnyStage) => {
     keysOf(ast).flatMap((key) => {
       const inner = at(ast, [key])!
       const path = [...prefix, key]
-      if (objects(inner).length > 0 && fileAt(inner) === undefined) return leaves(inner, path)
-      const value = defaultOf(inner) as string | { readonly path: string } | undefined
+      const value = defaultOf(inner) as string | number | { readonly path: string } | undefined
+      // What is a plain value unless said otherwise (a weight, say, that may follow a schedule) is one knob.
+      const section = objects(inner).length > 0 && fileAt(inner) === undefined && typeof value !== "number"
+      if (section) return leaves(inner, path)
       const written =
         value === undefined
           ? ""
