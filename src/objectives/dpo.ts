@@ -83,9 +83,12 @@ const listed = (settings: object): string =>
     .map(([key, value]) => `${key} ${value}`)
     .join(", ")
 
-const checked = (name: string, { alpha = 0.5, beta = 0.1 }: Common, smoothing: number, most: string, ok: boolean) => {
-  if (!(beta > 0 && Number.isFinite(alpha))) throw new RangeError(`${name}: beta must be > 0 and alpha finite`)
-  if (!(smoothing >= 0 && ok)) throw new RangeError(`${name}: the label smoothing must be in [0, ${most}`)
+const check = (name: string, { alpha = 0.5, beta = 0.1 }: Common, inRange = true): void => {
+  if (!(beta > 0 && Number.isFinite(alpha) && inRange)) {
+    throw new RangeError(
+      `${name}: beta must be > 0, alpha finite, the label smoothing in [0, 1/2], for robust below 1/2`
+    )
+  }
 }
 
 /** An objective of beta Delta - offset; `lossOf` gets it as [pairs]. */
@@ -123,7 +126,7 @@ const ofDifference = (name: string, settings: Common & Offset, lossOf: (d: Tenso
 export const dpo = (settings: DpoSettings = {}): TokenObjective => {
   const { labelSmoothing: e = 0 } = settings
   const name = `dpo(${listed(settings)})`
-  checked(name, settings, e, "1/2]", e <= 0.5)
+  check(name, settings, e >= 0 && e <= 0.5)
   return ofDifference(name, settings, (d) =>
     e === 0 ? neg(logSigmoid(d)) : neg(add(mul(logSigmoid(d), 1 - e), mul(logSigmoid(neg(d)), e)))
   )
@@ -132,7 +135,7 @@ export const dpo = (settings: DpoSettings = {}): TokenObjective => {
 /** As `dpo`, by the hinge of the difference. */
 export const hinge = (settings: HingeSettings = {}): TokenObjective => {
   const name = `hinge(${listed(settings)})`
-  checked(name, settings, 0, "0]", true)
+  check(name, settings)
   return ofDifference(name, settings, (d) => max(sub(1, d), 0))
 }
 
@@ -140,7 +143,7 @@ export const hinge = (settings: HingeSettings = {}): TokenObjective => {
 export const robustDpo = (settings: RobustDpoSettings = {}): TokenObjective => {
   const { labelSmoothing: e = 0 } = settings
   const name = `robust(${listed(settings)})`
-  checked(name, settings, e, "1/2)", e < 0.5)
+  check(name, settings, e >= 0 && e < 0.5)
   return ofDifference(name, settings, (d) => div(sub(mul(logSigmoid(neg(d)), e), mul(logSigmoid(d), 1 - e)), 1 - 2 * e))
 }
 
@@ -148,7 +151,7 @@ export const robustDpo = (settings: RobustDpoSettings = {}): TokenObjective => {
 export const ipo = (settings: IpoSettings = {}): TokenObjective => {
   const { alpha = 0.5, beta = 0.1, divergence = "reverse-kl", lengths = "normalised" } = settings
   const name = `ipo(${listed(settings)})`
-  checked(name, settings, 0, "0]", true)
+  check(name, settings)
   return {
     name,
     groupSize: 2,

@@ -1,6 +1,6 @@
 import type { Objective, TokenObjective, TokenOutputs } from "../../src/objectives/Objective.ts"
 import { gradient } from "../../src/tensor/gradient.ts"
-import { interpret } from "../../src/tensor/interpret.ts"
+import { type Feed, interpret } from "../../src/tensor/interpret.ts"
 import { program } from "../../src/tensor/Program.ts"
 import { input } from "../../src/tensor/Tensor.ts"
 
@@ -15,11 +15,8 @@ export interface Rows {
   readonly totalRows?: number
 }
 
-/**
- * Loss, logs and the loss's derivative by every log-probability, in the reference interpreter. The rows of a group come one
- * after the other, as in a batch; the derivatives come back in the order of the rows.
- */
-export const evaluateTokens = (objective: TokenObjective, batch: Rows) => {
+/** An objective's program on some rows, its feeds, and what its outputs mean. */
+export const tokenProgram = (objective: TokenObjective, batch: Rows) => {
   const rowCount = batch.logprobs.length
   const size = objective.groupSize ?? 1
   const groupCount = rowCount / size
@@ -53,7 +50,7 @@ export const evaluateTokens = (objective: TokenObjective, batch: Rows) => {
     const ordered = order.map((row) => values[row]!)
     return [name, feed(ordered.flat() as ReadonlyArray<number>)] as const
   })
-  const result = interpret(program("objective", { outputs: { loss, by: by!, ...logs } }), {
+  const feeds: Readonly<Record<string, Feed>> = {
     logprobs: feed(flat.map(({ logprob }) => logprob)),
     entropies: feed(flat.map(() => 0.5)),
     mask: feed(flat.map(({ mask }) => mask)),
@@ -61,11 +58,23 @@ export const evaluateTokens = (objective: TokenObjective, batch: Rows) => {
     totalTokens: feed([batch.totalTokens ?? tokens], []),
     totalRows: feed([batch.totalRows ?? rowCount], []),
     ...Object.fromEntries(given)
-  }).outputs
-  const log = (name: string) => result[name]!.data[0]!
-  const derivatives = flat.map(({ row, j }, token) => ({ row, j, by: result["by"]!.data[token]! }))
-  const sorted = derivatives.toSorted((a, b) => a.row - b.row || a.j - b.j)
-  return { loss: log("loss"), by: sorted.map(({ by }) => by), log }
+  }
+  const read = (outputs: Readonly<Record<string, { readonly data: ArrayLike<number> }>>) => {
+    const log = (name: string) => outputs[name]!.data[0]!
+    const derivatives = flat.map(({ row, j }, token) => ({ row, j, by: outputs["by"]!.data[token]! }))
+    const sorted = derivatives.toSorted((a, b) => a.row - b.row || a.j - b.j)
+    return { loss: log("loss"), by: sorted.map(({ by }) => by), log }
+  }
+  return { program: program("objective", { outputs: { loss, by: by!, ...logs } }), feeds, read }
+}
+
+/**
+ * Loss, logs and the loss's derivative by every log-probability, in the reference interpreter. The rows of a group come one
+ * after the other, as in a batch; the derivatives come back in the order of the rows.
+ */
+export const evaluateTokens = (objective: TokenObjective, batch: Rows) => {
+  const { feeds, program, read } = tokenProgram(objective, batch)
+  return read(interpret(program, feeds).outputs)
 }
 
 export const namesOf = <Outputs>(objective: Objective<Outputs>): ReadonlyArray<string> => Object.keys(objective.inputs)

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import * as fc from "fast-check"
 import { assert, describe, it } from "vitest"
+import { OnnxCpu } from "../../src/device/onnx/OnnxCpu.ts"
 import { cpo } from "../../src/objectives/cpo.ts"
 import { dpo, hinge, ipo, robustDpo } from "../../src/objectives/dpo.ts"
 import { irpo } from "../../src/objectives/irpo.ts"
@@ -12,8 +13,9 @@ import { orpo } from "../../src/objectives/orpo.ts"
 import { plackettLuceDpo } from "../../src/objectives/plackettLuceDpo.ts"
 import { simpo } from "../../src/objectives/simpo.ts"
 import { tisDpo, tokenWeights } from "../../src/objectives/tisDpo.ts"
+import { onDevice, runOnce } from "../device/support.ts"
 import { root } from "../support/imports.ts"
-import { asRows, evaluateTokens, type Rows } from "./evaluate.ts"
+import { asRows, evaluateTokens, type Rows, tokenProgram } from "./evaluate.ts"
 
 const close = (a: number, b: number, tolerance = 1e-6, what = "") =>
   assert.isAtMost(Math.abs(a - b), tolerance * Math.max(1, Math.abs(b)), `${what}: ${a} against ${b}`)
@@ -52,23 +54,31 @@ const rowsOf = (flat: ReadonlyArray<number>) => asRows(flat, [8, golden.tokens])
 const interleaved = [0, 4, 1, 5, 2, 6, 3, 7]
 const inOrder = [0, 1, 2, 3, 4, 5, 6, 7]
 
-const againstGolden = (
+/** In the float64 interpreter and in float32 on the device: loss, gradient and metrics are the golden ones. */
+const againstGolden = async (
   name: string,
   objective: TokenObjective,
   order: ReadonlyArray<number>,
   inputs: Rows["inputs"] = {},
   mask = rowsOf(golden.mask)
 ) => {
-  const expected = golden.cases[name]!
+  const { gradient, logs, loss } = golden.cases[name]!
   const take = <A>(rows: ReadonlyArray<A>) => order.map((row) => rows[row]!)
-  const found = evaluateTokens(objective, {
+  const rows: Rows = {
     logprobs: take(rowsOf(golden.logp)),
     mask: take(mask),
     inputs: { refLogprobs: take(rowsOf(golden.ref)), ...inputs }
-  })
-  close(found.loss, expected.loss, 1e-5, name)
-  allClose(found.by, take(rowsOf(expected.gradient)).flat(), 1e-6, `${name}, derivatives`)
-  return { found, logs: expected.logs }
+  }
+  const { feeds, program, read } = tokenProgram(objective, rows)
+  const inFloat64 = evaluateTokens(objective, rows)
+  const inFloat32 = read(await onDevice(OnnxCpu.layer({ threads: 1 }))(runOnce(program, feeds)))
+  for (const found of [inFloat64, inFloat32]) {
+    close(found.loss, loss, 1e-5, name)
+    allClose(found.by, take(rowsOf(gradient)).flat(), 1e-5, `${name}, derivatives`)
+    for (const [log, value] of Object.entries(logs))
+      if (log !== "kl") close(found.log(log), value, 1e-5, `${name} ${log}`)
+  }
+  return inFloat32
 }
 
 const chosenTokens = golden.mask.slice(0, 4 * golden.tokens).reduce((sum, x) => sum + x, 0)
@@ -90,12 +100,11 @@ describe("equal TRL", () => {
     ["cpo-simpo", simpo({ beta: 2, gamma: 0.5, nllWeight: 0.7 })],
     ["orpo", orpo()],
     ["tis-dpo", tisDpo({ beta: 0.2 })]
-  ])("%s: loss, gradient, metrics", (name, objective) => {
-    const { found, logs } = againstGolden(name, objective, interleaved, {
+  ])("%s: loss, gradient, metrics", async (name, objective) => {
+    const found = await againstGolden(name, objective, interleaved, {
       chosenTokens,
       tokenWeights: interleaved.map((row) => rowsOf(golden.tokenWeights)[row]!)
     })
-    for (const [log, value] of Object.entries(logs)) close(found.log(log), value, 1e-5, `${name} ${log}`)
     // The fourth pair's texts are equal: no gradient by the difference of its answers.
     const [chosen, rejected] = [6, 7].map((row) => found.by.slice(row * 5, row * 5 + 5))
     if (!/cpo|orpo|tis/.test(name))
@@ -109,21 +118,20 @@ describe("equal TRL", () => {
   it.each([
     ["kto", kto({ beta: 0.2, undesirableWeight: 1.33 })],
     ["kto with a negative estimate", kto({ beta: 0.2 })]
-  ])("%s: loss, gradient, metrics", (name, objective) => {
-    const { found, logs } = againstGolden(name, objective, inOrder, {
+  ])("%s: loss, gradient, metrics", async (name, objective) => {
+    await againstGolden(name, objective, inOrder, {
       labels: golden.labels,
       desirable: golden.labels.reduce((sum, x) => sum + x, 0),
       kl: golden.cases[name]!.mismatched!
     })
-    for (const [log, value] of Object.entries(logs)) if (log !== "kl") close(found.log(log), value, 1e-5, log)
   })
 
   it.each([
     ["pl-dpo", plackettLuceDpo({ size: 4, beta: 0.3 })],
     ["irpo", irpo({ size: 4, beta: 0.3 })]
-  ])("%s, written out in torch: loss and gradient; a list with an empty place", (name, objective) => {
+  ])("%s, written out in torch: loss and gradient; a list with an empty place", async (name, objective) => {
     const mask = rowsOf(golden.mask).map((row, k) => (golden.present[k] === 1 ? row : row.map(() => 0)))
-    againstGolden(name, objective, inOrder, { present: golden.present, relevance: golden.relevance }, mask)
+    await againstGolden(name, objective, inOrder, { present: golden.present, relevance: golden.relevance }, mask)
   })
 })
 
@@ -317,8 +325,8 @@ describe("every objective", () => {
   })
 
   it.each(everyObjective.filter(([name]) => name !== "dpo forward-kl"))(
-    "%s: stays finite where answers are hundreds of nats apart",
-    (_, objective) => {
+    "%s: stays finite in float32 where answers are hundreds of nats apart",
+    async (_, objective) => {
       const far: Rows = {
         logprobs: [[-900], [-1], [-1], [-700], [-1], [-800], [-600], [-1]],
         mask: Array.from({ length: 8 }, () => [1]),
@@ -335,7 +343,8 @@ describe("every objective", () => {
           weights: [1, 1, 1, 1, 1, 1, 1, 1]
         }
       }
-      const { by, loss } = evaluateTokens(objective, far)
+      const { feeds, program, read } = tokenProgram(objective, far)
+      const { by, loss } = read(await onDevice(OnnxCpu.layer({ threads: 1 }))(runOnce(program, feeds)))
       assert.isTrue(Number.isFinite(loss) && by.every(Number.isFinite))
     }
   )
