@@ -17,7 +17,8 @@ import { scalar } from "./batching.ts"
 import { BadSafetensors, fail, type ModelError, NonFinite } from "./ModelError.ts"
 import { applyProgram, corrections, learningRateAt, type OptimizerSettings } from "./optimizer.ts"
 import { type ParameterInputs, type ParameterSpec, parameterInputs, type Weights } from "./parameters.ts"
-import * as safetensors from "./safetensors.ts"
+import { open } from "./safetensors/read.ts"
+import { write } from "./safetensors/write.ts"
 
 /** What an update did. `logs` has the objective's values by their names. */
 export interface Update {
@@ -179,18 +180,16 @@ export const makeTrainer = Effect.fn("Trainer.make")(function* (
     apply,
     updates: Effect.sync(() => updates),
     checkpoint: (file) =>
-      safetensors
-        .write(
-          file,
-          Object.entries(state).map(([key, { shape }]) => ({ name: key, dtype: "F32" as const, shape })),
-          (tensor) => Effect.map(device.read(state[tensor.name]!), ({ data }) => data as Float32Array),
-          { updates: String(updates) }
-        )
-        .pipe(provided),
+      write(
+        file,
+        Object.entries(state).map(([key, { shape }]) => ({ name: key, dtype: "F32" as const, shape })),
+        (tensor) => Effect.map(device.read(state[tensor.name]!), ({ data }) => data as Float32Array),
+        { updates: String(updates) }
+      ).pipe(provided),
     restore: (file) =>
       Effect.scoped(
         Effect.gen(function* () {
-          const saved = yield* safetensors.open(file)
+          const saved = yield* open(file)
           const done = Number(saved.metadata["updates"])
           const wrong = (detail: string, tensor?: string) =>
             fail(new BadSafetensors(tensor === undefined ? { file, detail } : { file, tensor, detail }))

@@ -10,8 +10,8 @@ import type { DeviceError } from "../device/DeviceError.ts"
 import { normals, stream } from "../device/random.ts"
 import { input, type Tensor } from "../tensor/Tensor.ts"
 import { fail, MissingTensor, type ModelError, WrongShape } from "./ModelError.ts"
-import type { Checkpoint } from "./safetensors.ts"
-import * as safetensors from "./safetensors.ts"
+import { type Checkpoint, openFolder } from "./safetensors/read.ts"
+import * as safetensors from "./safetensors/write.ts"
 
 /** A tensor of the checkpoint, and other names under which checkpoints in use hold it. */
 export interface Part {
@@ -157,7 +157,7 @@ export const readFolder = Effect.fnUntraced(function* (
 ): Effect.fn.Return<Weights, ModelError | DeviceError, Device | FileSystem | Scope.Scope> {
   const scope = yield* Scope.Scope
   return yield* Effect.scoped(
-    Effect.flatMap(safetensors.openFolder(folder), (checkpoint) => read(table, checkpoint).pipe(Scope.provide(scope)))
+    Effect.flatMap(openFolder(folder), (checkpoint) => read(table, checkpoint).pipe(Scope.provide(scope)))
   )
 })
 

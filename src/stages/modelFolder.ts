@@ -10,7 +10,7 @@ import { Effect } from "effect"
 import { Task } from "../dsl/Task.ts"
 import * as Hub from "../models/hub.ts"
 import { sentenceFiles } from "../models/SentenceEncoder.ts"
-import { weightFiles } from "../models/safetensors.ts"
+import { weightFiles } from "../models/safetensors/read.ts"
 import { tokenizerFiles } from "../models/tokenizer.ts"
 import { estimatorCardFile } from "./models.ts"
 

@@ -8,7 +8,7 @@ import { decoderParameters, headWeight, hidden } from "../../src/models/decoder.
 import * as Policy from "../../src/models/Policy.ts"
 import { parameterInputs, readFolder } from "../../src/models/parameters.ts"
 import * as SentenceEncoder from "../../src/models/SentenceEncoder.ts"
-import { open } from "../../src/models/safetensors.ts"
+import { open } from "../../src/models/safetensors/read.ts"
 import { samplingDifference } from "../../src/models/samplingDifference.ts"
 import { linear } from "../../src/tensor/composites/linear.ts"
 import { gather } from "../../src/tensor/ops/indexing.ts"

@@ -5,7 +5,9 @@ import { FileSystem } from "effect/FileSystem"
 import * as fc from "fast-check"
 import { it } from "vitest"
 import type { ModelError } from "../../src/models/ModelError.ts"
-import * as safetensors from "../../src/models/safetensors.ts"
+import { toBFloat16, toFloat32 } from "../../src/models/safetensors/dtypes.ts"
+import { open, openFolder } from "../../src/models/safetensors/read.ts"
+import { type TensorData, type TensorToWrite, write } from "../../src/models/safetensors/write.ts"
 
 const folder = Effect.flatMap(FileSystem, (fs) => fs.makeTempDirectoryScoped())
 
@@ -33,7 +35,7 @@ layer(NodeServices.layer)("safetensors", (it) => {
     Effect.gen(function* () {
       const fs = yield* FileSystem
       const file = `${yield* folder}/a.safetensors`
-      const data: Record<string, safetensors.TensorData> = {
+      const data: Record<string, TensorData> = {
         "z.weight": Float32Array.of(1, -2.5, 3e-8, 4, 5, 6),
         half: Float32Array.of(0.5, -1, 65504),
         brain: Float32Array.of(1.00390625, -2, 3),
@@ -41,7 +43,7 @@ layer(NodeServices.layer)("safetensors", (it) => {
         scalar: Float32Array.of(42),
         none: Float32Array.of()
       }
-      const tensors: Array<safetensors.TensorToWrite> = [
+      const tensors: Array<TensorToWrite> = [
         { name: "z.weight", dtype: "F32", shape: [2, 3] },
         { name: "half", dtype: "F16", shape: [3] },
         { name: "brain", dtype: "BF16", shape: [3] },
@@ -49,16 +51,16 @@ layer(NodeServices.layer)("safetensors", (it) => {
         { name: "scalar", dtype: "F32", shape: [] },
         { name: "none", dtype: "F32", shape: [0, 4] }
       ]
-      yield* safetensors.write(file, tensors, ({ name }) => Effect.succeed(data[name]!), { format: "pt", b: "1" })
+      yield* write(file, tensors, ({ name }) => Effect.succeed(data[name]!), { format: "pt", b: "1" })
       const bytes = yield* fs.readFile(file)
-      yield* safetensors.write(file, [...tensors].reverse(), ({ name }) => Effect.succeed(data[name]!), {
+      yield* write(file, [...tensors].reverse(), ({ name }) => Effect.succeed(data[name]!), {
         b: "1",
         format: "pt"
       })
       assert.deepStrictEqual(yield* fs.readFile(file), bytes)
       assert.strictEqual(new DataView(bytes.buffer, bytes.byteOffset).getUint8(0) % 8, 0)
 
-      const checkpoint = yield* safetensors.open(file)
+      const checkpoint = yield* open(file)
       assert.deepStrictEqual([...checkpoint.tensors.keys()], ["brain", "half", "ids", "none", "scalar", "z.weight"])
       assert.deepStrictEqual(checkpoint.metadata, { b: "1", format: "pt" })
       const read = (name: string) => checkpoint.float32(checkpoint.tensors.get(name)!)
@@ -75,7 +77,7 @@ layer(NodeServices.layer)("safetensors", (it) => {
     Effect.gen(function* () {
       const fs = yield* FileSystem
       const dir = yield* folder
-      yield* safetensors.write(
+      yield* write(
         `${dir}/model.safetensors`,
         [
           { name: "a", dtype: "F32", shape: [4] },
@@ -84,12 +86,12 @@ layer(NodeServices.layer)("safetensors", (it) => {
         ({ name }) => Effect.succeed(new Float32Array(name === "a" ? 4 : 100))
       )
       yield* fs.truncate(`${dir}/model.safetensors`, 300)
-      const text = yield* message(safetensors.openFolder(dir))
+      const text = yield* message(openFolder(dir))
       assert.match(text, /model\.safetensors: tensor "b": .*the file is truncated; fetch it again/)
       yield* fs.truncate(`${dir}/model.safetensors`, 20)
-      assert.match(yield* message(safetensors.openFolder(dir)), /announces a header of \d+ bytes in a file of 20/)
+      assert.match(yield* message(openFolder(dir)), /announces a header of \d+ bytes in a file of 20/)
       yield* fs.truncate(`${dir}/model.safetensors`, 3)
-      assert.match(yield* message(safetensors.openFolder(dir)), /has 3 bytes/)
+      assert.match(yield* message(openFolder(dir)), /has 3 bytes/)
     })
   )
 
@@ -119,7 +121,7 @@ layer(NodeServices.layer)("safetensors", (it) => {
   ] as const)("refuses a bad header: %s", ([, header, bytes, expected]) =>
     Effect.gen(function* () {
       const file = yield* craft(header, new Uint8Array(bytes))
-      assert.match(yield* message(safetensors.open(file)), expected)
+      assert.match(yield* message(open(file)), expected)
     })
   )
 
@@ -131,25 +133,25 @@ layer(NodeServices.layer)("safetensors", (it) => {
         ["model-1.safetensors", "a"],
         ["model-2.safetensors", "b"]
       ] as const) {
-        yield* safetensors.write(`${dir}/${shard}`, [{ name, dtype: "F32", shape: [1] }], () =>
+        yield* write(`${dir}/${shard}`, [{ name, dtype: "F32", shape: [1] }], () =>
           Effect.succeed(Float32Array.of(name === "a" ? 1 : 2))
         )
       }
       const index = `${dir}/model.safetensors.index.json`
-      const write = (map: Record<string, string>) => fs.writeFileString(index, JSON.stringify({ weight_map: map }))
-      yield* write({ a: "model-1.safetensors", b: "model-2.safetensors" })
-      const checkpoint = yield* safetensors.openFolder(dir)
+      const writeIndex = (map: Record<string, string>) => fs.writeFileString(index, JSON.stringify({ weight_map: map }))
+      yield* writeIndex({ a: "model-1.safetensors", b: "model-2.safetensors" })
+      const checkpoint = yield* openFolder(dir)
       assert.deepStrictEqual(yield* checkpoint.float32(checkpoint.tensors.get("b")!), Float32Array.of(2))
-      yield* write({ a: "model-2.safetensors" })
-      assert.match(yield* message(safetensors.openFolder(dir)), /"a": is said to be in model-2/)
-      yield* write({ a: "../model-1.safetensors" })
-      assert.match(yield* message(safetensors.openFolder(dir)), /outside the folder/)
+      yield* writeIndex({ a: "model-2.safetensors" })
+      assert.match(yield* message(openFolder(dir)), /"a": is said to be in model-2/)
+      yield* writeIndex({ a: "../model-1.safetensors" })
+      assert.match(yield* message(openFolder(dir)), /outside the folder/)
     })
   )
 
   it.effect("says what a folder without weights needs", () =>
     Effect.gen(function* () {
-      const error = yield* Effect.flip(safetensors.openFolder(yield* folder))
+      const error = yield* Effect.flip(openFolder(yield* folder))
       assert.match(error.message, /neither model\.safetensors nor model\.safetensors\.index\.json/)
     })
   )
@@ -162,13 +164,13 @@ describe("conversion", () => {
     fc.assert(
       fc.property(fc.integer({ min: 0, max: 0xffffffff }), (pattern) => {
         bits[0] = pattern
-        const half = safetensors.toBFloat16(value)
-        const back = safetensors.toFloat32("BF16", new Uint8Array(half.buffer))[0]!
+        const half = toBFloat16(value)
+        const back = toFloat32("BF16", new Uint8Array(half.buffer))[0]!
         if (Number.isNaN(value[0]!)) return Number.isNaN(back)
         if (!Number.isFinite(back)) return Math.abs(value[0]!) >= 3.3895e38
         // no BF16 number is nearer: the neighbours are at least as far away
         const neighbour = (step: number) =>
-          safetensors.toFloat32("BF16", new Uint8Array(Uint16Array.of(half[0]! + step).buffer))[0]!
+          toFloat32("BF16", new Uint8Array(Uint16Array.of(half[0]! + step).buffer))[0]!
         const distance = Math.abs(back - value[0]!)
         return [-1, 1].every((step) => !(Math.abs(neighbour(step) - value[0]!) < distance))
       }),

@@ -1,35 +1,21 @@
-/// <reference lib="esnext.float16" />
 /**
  * safetensors: an 8-byte little-endian header length, a JSON header `{name: {dtype, shape, data_offsets}}`, then raw
  * little-endian data. https://github.com/huggingface/safetensors (README, "Format").
  *
- * The reader checks the header in full before any tensor is used: length, dtypes, sizes, data that is contiguous from
- * byte 0 to the end of the file. Tensors are read one at a time. The writer sorts names, so that equal tensors give equal
- * bytes. Sharded checkpoints (`model.safetensors.index.json`) are read as one.
+ * The header is checked in full before any tensor is used: length, dtypes, sizes, data that is contiguous from byte 0 to
+ * the end of the file. Tensors are read one at a time. Sharded checkpoints (`model.safetensors.index.json`) are read as
+ * one.
  */
 import { Effect, Schema } from "effect"
 import { FileSystem } from "effect/FileSystem"
 import type { PlatformError } from "effect/PlatformError"
 import type { Scope } from "effect/Scope"
-import { BadSafetensors, FileProblem, fail, type ModelError } from "./ModelError.ts"
+import { BadSafetensors, FileProblem, fail, type ModelError } from "../ModelError.ts"
+import { elements, isDtype, type SafetensorsDtype, sizes, toFloat32 } from "./dtypes.ts"
 
-/** Bytes per element of every dtype that the reader accepts. */
-const sizes = {
-  BOOL: 1,
-  U8: 1,
-  I8: 1,
-  U16: 2,
-  I16: 2,
-  F16: 2,
-  BF16: 2,
-  U32: 4,
-  I32: 4,
-  F32: 4,
-  U64: 8,
-  I64: 8,
-  F64: 8
-} as const
-export type SafetensorsDtype = keyof typeof sizes
+/** What the file system says of a file. */
+export const fileProblem = (file: string) => (error: PlatformError) =>
+  fail(new FileProblem({ file, detail: `cannot be read or written (${error.message})` }))
 
 /** Where a tensor lies: bytes `[start, end)` of `file`. */
 export interface TensorInfo {
@@ -65,9 +51,6 @@ const HeaderJson = Schema.fromJsonString(Schema.Record(Schema.String, Schema.Unk
 const decodeHeader = Schema.decodeUnknownEffect(HeaderJson)
 const decodeEntry = Schema.decodeUnknownEffect(Entry)
 const decodeMetadata = Schema.decodeUnknownEffect(Schema.Record(Schema.String, Schema.String))
-
-const isDtype = (dtype: string): dtype is SafetensorsDtype => Object.hasOwn(sizes, dtype)
-const elements = (shape: ReadonlyArray<number>) => shape.reduce((n, dim) => n * dim, 1)
 
 const bad = (file: string, detail: string, tensor?: string) =>
   fail(new BadSafetensors(tensor === undefined ? { file, detail } : { file, tensor, detail }))
@@ -129,9 +112,6 @@ const parseHeader = Effect.fnUntraced(function* (file: string, json: string, dat
   }
   return { tensors, metadata }
 })
-
-const fileProblem = (file: string) => (error: PlatformError) =>
-  fail(new FileProblem({ file, detail: `cannot be read or written (${error.message})` }))
 
 /** Opens one safetensors file and checks its header. The file stays open as long as the scope. */
 export const open = Effect.fn("safetensors.open")(function* (
@@ -240,120 +220,4 @@ export const openFolder = Effect.fn("safetensors.openFolder")(function* (
     bytes: (info) => byFile.get(info.file)!.bytes(info),
     float32: (info) => byFile.get(info.file)!.float32(info)
   }
-})
-
-/** Raw little-endian data as float32: exact for F32, F16 and BF16, rounded for F64 and wide integers. */
-export const toFloat32 = (dtype: SafetensorsDtype, raw: Uint8Array<ArrayBuffer>): Float32Array<ArrayBuffer> => {
-  const n = raw.byteLength / sizes[dtype]
-  const at = <T>(array: new (buffer: ArrayBuffer, offset: number, length: number) => T): T => {
-    const aligned = raw.byteOffset % sizes[dtype] === 0 ? raw : raw.slice()
-    return new array(aligned.buffer, aligned.byteOffset, n)
-  }
-  switch (dtype) {
-    case "F32":
-      return at(Float32Array<ArrayBuffer>)
-    case "F16":
-      return new Float32Array(at(Float16Array<ArrayBuffer>))
-    case "BF16": {
-      const half = at(Uint16Array<ArrayBuffer>)
-      const bits = new Uint32Array(n)
-      for (let i = 0; i < n; i++) bits[i] = half[i]! << 16
-      return new Float32Array(bits.buffer)
-    }
-    case "F64":
-      return new Float32Array(at(Float64Array<ArrayBuffer>))
-    case "BOOL":
-    case "U8":
-      return new Float32Array(raw)
-    case "I8":
-      return new Float32Array(at(Int8Array<ArrayBuffer>))
-    case "U16":
-      return new Float32Array(at(Uint16Array<ArrayBuffer>))
-    case "I16":
-      return new Float32Array(at(Int16Array<ArrayBuffer>))
-    case "U32":
-      return new Float32Array(at(Uint32Array<ArrayBuffer>))
-    case "I32":
-      return new Float32Array(at(Int32Array<ArrayBuffer>))
-    case "U64":
-      return Float32Array.from(at(BigUint64Array<ArrayBuffer>), Number)
-    case "I64":
-      return Float32Array.from(at(BigInt64Array<ArrayBuffer>), Number)
-  }
-}
-
-/** float32 as BF16 bits, rounded to nearest even; a NaN stays a NaN. */
-export const toBFloat16 = (values: Float32Array): Uint16Array<ArrayBuffer> => {
-  const bits = new Uint32Array(values.buffer, values.byteOffset, values.length)
-  const half = new Uint16Array(values.length)
-  for (let i = 0; i < half.length; i++) {
-    const b = bits[i]!
-    const isNaN = (b & 0x7fffffff) > 0x7f800000
-    half[i] = isNaN ? (b >>> 16) | 0x40 : (b + 0x7fff + ((b >>> 16) & 1)) >>> 16
-  }
-  return half
-}
-
-/** A tensor to be written. `F32`, `F16` and `BF16` take a Float32Array, the integer dtypes their own typed array. */
-export interface TensorToWrite {
-  readonly name: string
-  readonly dtype: "F32" | "F16" | "BF16" | "I32" | "I64" | "U8"
-  readonly shape: ReadonlyArray<number>
-}
-export type TensorData = Float32Array | Int32Array | BigInt64Array | Uint8Array
-
-const encodeData = (dtype: TensorToWrite["dtype"], data: TensorData): Uint8Array => {
-  const stored =
-    data instanceof Float32Array && dtype === "F16"
-      ? new Float16Array(data)
-      : data instanceof Float32Array && dtype === "BF16"
-        ? toBFloat16(data)
-        : data
-  return new Uint8Array(stored.buffer, stored.byteOffset, stored.byteLength)
-}
-
-/**
- * Writes a safetensors file whose bytes depend only on its tensors and metadata. `read` is asked for one tensor at a time,
- * in order of names, so a model need not be in memory twice. The file is complete on disk when this returns.
- */
-export const write = Effect.fn("safetensors.write")(function* <E, R>(
-  file: string,
-  tensors: ReadonlyArray<TensorToWrite>,
-  read: (tensor: TensorToWrite) => Effect.Effect<TensorData, E, R>,
-  metadata: Readonly<Record<string, string>> = {}
-): Effect.fn.Return<void, E | ModelError, R | FileSystem> {
-  const sorted = [...tensors].sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0))
-  const header: Record<string, unknown> = {}
-  const keys = Object.keys(metadata).sort()
-  if (keys.length > 0) header["__metadata__"] = Object.fromEntries(keys.map((key) => [key, metadata[key]]))
-  let offset = 0
-  for (const { dtype, name, shape } of sorted) {
-    const end = offset + elements(shape) * sizes[dtype]
-    header[name] = { dtype, shape, data_offsets: [offset, end] }
-    offset = end
-  }
-  const json = new TextEncoder().encode(JSON.stringify(header))
-  const padded = Math.ceil(json.length / 8) * 8
-  const prefix = new Uint8Array(8 + padded).fill(0x20, 8)
-  new DataView(prefix.buffer).setBigUint64(0, BigInt(padded), true)
-  prefix.set(json, 8)
-
-  yield* Effect.scoped(
-    Effect.gen(function* () {
-      const fs = yield* FileSystem
-      const handle = yield* fs.open(file, { flag: "w" }).pipe(Effect.mapError(fileProblem(file)))
-      yield* handle.writeAll(prefix).pipe(Effect.mapError(fileProblem(file)))
-      for (const tensor of sorted) {
-        const data = encodeData(tensor.dtype, yield* read(tensor))
-        const bytes = elements(tensor.shape) * sizes[tensor.dtype]
-        if (data.byteLength !== bytes) {
-          throw new RangeError(
-            `${tensor.name}: ${data.byteLength} bytes of data for ${tensor.dtype} [${tensor.shape.join(", ")}], which takes ${bytes}`
-          )
-        }
-        yield* handle.writeAll(data).pipe(Effect.mapError(fileProblem(file)))
-      }
-      yield* handle.sync.pipe(Effect.mapError(fileProblem(file)))
-    })
-  )
 })
