@@ -9,6 +9,7 @@ import { bench } from "./cli/bench.ts"
 import { compare } from "./cli/compare.ts"
 import { doctor } from "./cli/doctor.ts"
 import { Code, report } from "./cli/failure.ts"
+import { init } from "./cli/init.ts"
 import { ls } from "./cli/ls.ts"
 import { plan } from "./cli/plan.ts"
 import * as present from "./cli/present.ts"
@@ -20,14 +21,17 @@ import { show } from "./cli/show.ts"
 import { sql } from "./cli/sql.ts"
 
 export const exp = root.pipe(
-  Command.withSubcommands([run, plan, ls, show, compare, sql, schema, doctor, bench, rebuild])
+  Command.withSubcommands([run, plan, ls, show, compare, sql, schema, init, doctor, bench, rebuild])
 )
 
 const layers = Layer.mergeAll(NodeServices.layer, present.layer)
 
+/** A text that begins with a comment of SQL, as the ready-made queries do, is no flag: flags have no space after their dashes. */
+const operand = (word: string): string => (/^--?\s/.test(word) ? ` ${word}` : word)
+
 /** Runs a command line (without `node` and the script) to its exit code; says on stderr what went wrong. */
 export const main = (argv: ReadonlyArray<string>): Effect.Effect<Code> =>
-  Command.runWith(exp, { version: manifest.version, renderErrors: true })(argv).pipe(
+  Command.runWith(exp, { version: manifest.version, renderErrors: true })(argv.map(operand)).pipe(
     Effect.as<Code>(Code.ok),
     Effect.catchCause((cause) => {
       const { code, text } = report(cause)
@@ -48,7 +52,8 @@ const whole =
     }
   }
 
-if (import.meta.main) {
+/** Runs the process's own command line and ends the process with its exit code. */
+export const start = (): void => {
   // A reader that has gone away, or a full disk behind stdout, ends the command in order: a run records where it stands.
   let unwritten: NodeJS.ErrnoException | undefined
   for (const stream of [process.stdout, process.stderr]) {
@@ -73,3 +78,5 @@ if (import.meta.main) {
     }
   })
 }
+
+if (import.meta.main) start()

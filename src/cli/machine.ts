@@ -3,6 +3,7 @@ import { existsSync, readFileSync, statfsSync } from "node:fs"
 import { availableParallelism, cpus, totalmem } from "node:os"
 import { dirname } from "node:path"
 import manifest from "../../package.json" with { type: "json" }
+import { called, installed } from "./called.ts"
 import { bytes } from "./format.ts"
 
 export interface Check {
@@ -17,7 +18,9 @@ const ok = (name: string, detail: string): Check => ({ name, state: "ok", detail
 const warn = (name: string, detail: string, remedy: string): Check => ({ name, state: "warn", detail, remedy })
 const fail = (name: string, detail: string, remedy: string): Check => ({ name, state: "fail", detail, remedy })
 
-const reinstall = "Run `npx -y pnpm@10 install` in the project's folder; no install script of the package is needed."
+const reinstall = installed
+  ? "Run `npm install` in the project's folder."
+  : "Run `npx -y pnpm@10 install` in the project's folder; no install script of the package is needed."
 const said = (error: unknown): string => (error instanceof Error ? error.message : String(error)).split("\n")[0]!
 
 const node = (): Check => {
@@ -28,7 +31,7 @@ const node = (): Check => {
     : fail(
         "node",
         `${process.versions.node}, and ${wanted} is wanted`,
-        "Call `npx -y pnpm@10 exp ...`: the project brings its own Node from npm."
+        `Call \`${called} ...\`: the project brings its own Node from npm.`
       )
 }
 
@@ -142,7 +145,7 @@ const warehouse = (dir: string): Check =>
 /** All checks, in the order in which a person would read them. */
 export const examine = async (warehouseDir: string): Promise<ReadonlyArray<Check>> => [
   node(),
-  pnpm(),
+  ...(installed ? [] : [pnpm()]),
   cores(),
   instructions(),
   memory(),

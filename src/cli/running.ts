@@ -11,6 +11,7 @@ import { select } from "../runner/selection.ts"
 import { cpuSlots, run } from "../runner/supervisor.ts"
 import * as live from "../warehouse/live.ts"
 import { rows } from "../warehouse/sql.ts"
+import { called } from "./called.ts"
 import { Code, CommandFailed, silently, usage } from "./failure.ts"
 import { about, count, paintFor } from "./format.ts"
 import { broken } from "./gates.ts"
@@ -43,7 +44,7 @@ const near = (path: string): string => {
 const command = (request: Request, ...words: ReadonlyArray<string>): string => {
   const usual = request.warehouse === join(process.cwd(), "warehouse", "store")
   const where = usual ? [] : ["--warehouse", near(request.warehouse)]
-  return ["npx -y pnpm@10 exp", ...[...where, ...words].map(shellWord)].join(" ")
+  return [called, ...[...where, ...words].map(shellWord)].join(" ")
 }
 
 const again = (request: Request): string => {

@@ -230,18 +230,26 @@ const scoreBatch = Effect.fn("scoreBatch")(function* <E, R>(
   }))
   const said = yield* Effect.forEach(own, (scorer) => scorer.score(asked, step), { concurrency: "unbounded" })
   const weighted = atStep(parts, params, step)
+  // Every answer has the same rows, also where a reward gives a rate for some only.
+  const rates = own.flatMap(({ name }, p) =>
+    [...new Set(said[p]!.flatMap((one) => Object.keys(one.rates ?? {})))].map((rate) => ({ name, p, rate }))
+  )
   return asked.map(({ input }, k): Score => {
     const built = scoreParts(parts, weighted as never, input)
-    const rows = own.map(({ name, weight }, p) => ({ name, value: said[p]![k]!.value, weight: weightAt(weight, step) }))
-    const rates = own.flatMap(({ name }, p) =>
-      Object.entries(said[p]![k]!.rates ?? {}).map(([rate, value]) => ({ name: `${name}/${rate}`, value, weight: 0 }))
-    )
     if (own.length === 0) return { answer: input.answer, reward: built.reward, rows: built.rows }
-    const weightedRows = [...built.rows.slice(0, parts.length), ...rows]
+    const valued = [
+      ...built.rows.slice(0, parts.length),
+      ...own.map(({ name, weight }, p) => ({ name, value: said[p]![k]!.value, weight: weightAt(weight, step) }))
+    ]
+    const unshaped = rates.map(({ name, p, rate }) => ({
+      name: `${name}/${rate}`,
+      value: said[p]![k]!.rates?.[rate] ?? Number.NaN,
+      weight: 0
+    }))
     return {
       answer: input.answer,
-      reward: totalReward(weightedRows),
-      rows: [...weightedRows, ...built.rows.slice(parts.length), ...rates]
+      reward: totalReward(valued),
+      rows: [...valued, ...built.rows.slice(parts.length), ...unshaped]
     }
   })
 })
