@@ -46,7 +46,9 @@ const situation = (
       return yield* badField(
         row,
         field,
-        'has no perspective; write "In the perspective of NAME, EXPLANATION" lines or drop the row'
+        field === "answer"
+          ? 'has no perspective; write "In the perspective of NAME, EXPLANATION" lines or drop the row'
+          : "is empty; give at least one perspective or drop the row"
       )
     }
     return { id: idOf(row, stem), prompt, perspectives: [first, ...rest] }

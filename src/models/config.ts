@@ -6,6 +6,7 @@
 import { Effect, Schema } from "effect"
 import { FileSystem } from "effect/FileSystem"
 import { BadConfig, FileProblem, fail, type ModelError, UnsupportedModel } from "./ModelError.ts"
+import { refused } from "./refused.ts"
 
 /** A count in a configuration. */
 export const positive = Schema.Int.check(Schema.isGreaterThan(0))
@@ -32,8 +33,7 @@ export const readOptional = Effect.fnUntraced(function* (
   file: string
 ): Effect.fn.Return<string | undefined, ModelError, FileSystem> {
   const fs = yield* FileSystem
-  const problem = (error: { readonly message: string }) =>
-    fail(new FileProblem({ file, detail: `cannot be read (${error.message})` }))
+  const problem = refused(file, "read")
   if (!(yield* fs.exists(file).pipe(Effect.mapError(problem)))) return undefined
   return yield* fs.readFileString(file).pipe(Effect.mapError(problem))
 })

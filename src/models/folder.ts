@@ -3,8 +3,9 @@ import { Effect } from "effect"
 import { FileSystem } from "effect/FileSystem"
 import type { Device } from "../device/Device.ts"
 import type { DeviceError } from "../device/DeviceError.ts"
-import { FileProblem, fail, type ModelError } from "./ModelError.ts"
+import type { ModelError } from "./ModelError.ts"
 import { type ParameterSpec, type Weights, write } from "./parameters.ts"
+import { refused } from "./refused.ts"
 
 const dtypeNames = { F32: "float32", BF16: "bfloat16", F16: "float16" } as const
 
@@ -34,13 +35,11 @@ export const saveFolder = Effect.fn("saveFolder")(function* (
     if (name.includes("/")) {
       yield* fs
         .makeDirectory(file.slice(0, file.lastIndexOf("/")), { recursive: true })
-        .pipe(
-          Effect.mapError((error) => fail(new FileProblem({ file, detail: `cannot be written (${error.message})` })))
-        )
+        .pipe(Effect.mapError(refused(file, "written")))
     }
     yield* fs
       .writeFileString(file, name === "config.json" ? withDtype(text, dtype) : text)
-      .pipe(Effect.mapError((error) => fail(new FileProblem({ file, detail: `cannot be written (${error.message})` }))))
+      .pipe(Effect.mapError(refused(file, "written")))
   }
   yield* write(`${folder}/model.safetensors`, table, weights, dtype)
 })

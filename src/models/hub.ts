@@ -13,6 +13,7 @@ import { downloadFile, type ListFileEntry, listFiles, modelInfo } from "@hugging
 import { Config, Effect, Stream } from "effect"
 import { FileSystem } from "effect/FileSystem"
 import { BadRequest, FileProblem, fail, HubProblem, ModelError } from "./ModelError.ts"
+import { refused } from "./refused.ts"
 
 export interface HubOptions {
   /** Folder of downloaded models. Default: `OVERTONE_CACHE`, else `~/.cache/overtone`. */
@@ -38,8 +39,7 @@ const wanted = (path: string) =>
 
 const isCommit = (revision: string) => /^[0-9a-f]{40}$/.test(revision)
 
-const problem = (file: string) => (error: { readonly message: string }) =>
-  fail(new FileProblem({ file, detail: `cannot be read or written (${error.message})` }))
+const problem = (file: string) => refused(file, "read or written")
 
 const remedies: Readonly<Record<number, string>> = {
   401: "the name may be wrong, or the model private or gated: set HF_TOKEN to a token that may read it",
@@ -205,5 +205,5 @@ const mixedProblem = (url: string, file: string) => (error: unknown) =>
   error instanceof ModelError
     ? error
     : typeof error === "object" && error !== null && "_tag" in error && error._tag === "PlatformError"
-      ? problem(file)({ message: String(error) })
+      ? problem(file)({ message: String(error), cause: "cause" in error ? error.cause : undefined })
       : asHubProblem(url)(error)

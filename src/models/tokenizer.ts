@@ -6,6 +6,7 @@ import { Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers"
 import { Effect, Result, Schema } from "effect"
 import { FileSystem } from "effect/FileSystem"
 import { BadConfig, FileProblem, fail, type ModelError } from "./ModelError.ts"
+import { refused } from "./refused.ts"
 import type { TokenizerCore } from "./TokenizerCore.ts"
 import { isWordLevel, readWordLevel } from "./wordLevel.ts"
 
@@ -106,8 +107,7 @@ export const load = Effect.fn("tokenizer.load")(function* (
   const files: Record<string, string> = {}
   for (const name of tokenizerFiles) {
     const file = `${folder}/${name}`
-    const problem = (error: { readonly message: string }) =>
-      fail(new FileProblem({ file, detail: `cannot be read (${error.message})` }))
+    const problem = refused(file, "read")
     if (yield* fs.exists(file).pipe(Effect.mapError(problem))) {
       files[name] = yield* fs.readFileString(file).pipe(Effect.mapError(problem))
     } else if (name === "tokenizer.json") {
@@ -130,9 +130,7 @@ export const save = Effect.fn("tokenizer.save")(function* (
   const fs = yield* FileSystem
   for (const [name, text] of Object.entries(tokenizer.files)) {
     const file = `${folder}/${name}`
-    yield* fs
-      .writeFileString(file, text)
-      .pipe(Effect.mapError((error) => fail(new FileProblem({ file, detail: `cannot be written (${error.message})` }))))
+    yield* fs.writeFileString(file, text).pipe(Effect.mapError(refused(file, "written")))
   }
 })
 

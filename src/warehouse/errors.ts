@@ -35,6 +35,8 @@ export class WarehouseError extends Schema.TaggedError<WarehouseError>()("Wareho
   cause: Schema.optionalKey(Schema.Defect())
 }) {
   override get message() {
-    return `${this.file}: ${this.detail}`
+    const full = /no space left on device|disk quota exceeded|out of disk space/i.test(this.detail)
+    const remedy = full ? "; free some space and run the same command again: nothing that was finished is lost" : ""
+    return `${this.file}: ${this.detail}${remedy}`
   }
 }

@@ -147,7 +147,7 @@ describe("errors name file, place, field and remedy", () => {
       "e4.jsonl",
       '{"prompt":"p","perspectives":[]}',
       "BadRow",
-      /line 1, field "perspectives"/
+      /line 1, field "perspectives": is empty; give at least one perspective or drop the row/
     ],
     [
       "a missing column",

@@ -8,14 +8,13 @@
  */
 import { Effect, Schema } from "effect"
 import { FileSystem } from "effect/FileSystem"
-import type { PlatformError } from "effect/PlatformError"
 import type { Scope } from "effect/Scope"
 import { BadSafetensors, FileProblem, fail, type ModelError } from "../ModelError.ts"
+import { refused } from "../refused.ts"
 import { elements, isDtype, type SafetensorsDtype, sizes, toFloat32 } from "./dtypes.ts"
 
 /** What the file system says of a file. */
-export const fileProblem = (file: string) => (error: PlatformError) =>
-  fail(new FileProblem({ file, detail: `cannot be read or written (${error.message})` }))
+export const fileProblem = (file: string) => refused(file, "read or written")
 
 /** Where a tensor lies: bytes `[start, end)` of `file`. */
 export interface TensorInfo {
