@@ -58,7 +58,9 @@ const notes = (rows: ReadonlyArray<ComparisonRow>): ReadonlyArray<string> => {
   return [
     ...(family.length === 0
       ? []
-      : [`p: ${tests.join("; ")}. Holm's correction over the family of ${family.length} tests (metric × arm)`]),
+      : [
+          `p: ${tests.join("; ")}. Holm's correction over the family of ${family.length} test${family.length === 1 ? "" : "s"} (metric × arm)`
+        ]),
     ...(least > 0.05
       ? [
           `no corrected p of this family can be under ${shortNumber(Math.min(1, least))}: more seeds, or fewer metrics and arms, could show less`

@@ -177,6 +177,10 @@ describe("from plan to answers", () => {
       assert.strictEqual(row.n, 4)
       assert.strictEqual(row.p.climb.stride, 2)
       assert.match((yield* here("sql", "from ablation", "--format", "csv")).out, /^experiment,metric,arm/)
+      // As the files of warehouse/queries say that they are asked.
+      const question = readFileSync(join(import.meta.dirname, "../../warehouse/queries/ablation.sql"), "utf8")
+      assert.match(question, /^-- /)
+      assert.match((yield* here("sql", question, "--format", "csv")).out, /^experiment,metric,arm/)
       for (const query of ["create table x(i int)", `copy cells to '${home}/x.csv'`, "select 1; select 2", "selec 1"]) {
         assert.strictEqual((yield* here("sql", query)).code, 2, query)
       }

@@ -39,7 +39,7 @@ describe("a comparison as text", () => {
         "        y    0.500     0.300      +0.200  [+0.150, +0.250]          8 × 200      –         –       –       –",
         "",
         "interval: 95 % t interval over 8 seeds' paired mean differences",
-        "p: sign flips over 8 seeds. Holm's correction over the family of 1 tests (metric × arm)",
+        "p: sign flips over 8 seeds. Holm's correction over the family of 1 test (metric × arm)",
         "effect: mean / standard deviation of the prompts' differences; better: share of prompts that the arm is greater on, ties half"
       ].join("\n")
     )
