@@ -33,7 +33,7 @@ export const PreferenceParams = Param.struct({
     min: 1
   }),
   tooLong: tooLongField,
-  ...optimizerFields({ learningRate: 3e-4, schedule: "constant", warmupSteps: 0, weightDecay: 0 }),
+  ...optimizerFields({ learningRate: 5e-5, schedule: "constant", warmupSteps: 0, weightDecay: 0 }),
   rematerialise: Param.boolean(false, "recompute layers in the backward pass: less memory, a third more work")
 })
 
