@@ -128,6 +128,15 @@ export const loggedRefusals = (p: LoggedParams): ReadonlyArray<Refusal> => {
             hint: "for a log of your own take the pipeline pope-logged"
           }
         ]),
+    ...(ope.split === p.evaluate.split
+      ? []
+      : [
+          {
+            path: "ope.split",
+            message: `the value would be of the ${ope.split} split and the answers of ${p.evaluate.split}`,
+            hint: "write the same split for both"
+          }
+        ]),
     ...(made.replacement || made.slateSize <= made.poolSize
       ? []
       : [

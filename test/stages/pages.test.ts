@@ -5,42 +5,58 @@ import { describe, expect, it } from "vitest"
 import { at, defaultOf, encodedAst, fileAt, keysOf, objects } from "../../src/dsl/paths.ts"
 import type { AnyStage } from "../../src/dsl/Stage.ts"
 import { basePolicy } from "../../src/stages/basePolicy.ts"
+import { behaviour } from "../../src/stages/behaviour.ts"
 import { bestOf } from "../../src/stages/bestOf.ts"
+import { candidates } from "../../src/stages/candidates.ts"
 import { dataset } from "../../src/stages/dataset.ts"
 import { encoder } from "../../src/stages/encoder.ts"
 import { estimator } from "../../src/stages/estimator.ts"
 import { evaluate } from "../../src/stages/evaluate.ts"
+import { evaluateOpe } from "../../src/stages/evaluateOpe.ts"
 import { examples } from "../../src/stages/examples.ts"
 import { generate } from "../../src/stages/generate.ts"
 import { grpo } from "../../src/stages/grpo.ts"
+import { ips } from "../../src/stages/ips.ts"
 import { nli } from "../../src/stages/nli.ts"
 import { preference } from "../../src/stages/preference.ts"
 import { preferences } from "../../src/stages/preferences.ts"
 import { published, stratum } from "../../src/stages/published.ts"
+import { references } from "../../src/stages/references.ts"
+import { responses } from "../../src/stages/responses.ts"
 import { score } from "../../src/stages/score.ts"
 import { sft } from "../../src/stages/sft.ts"
 import { shuffle } from "../../src/stages/shuffle.ts"
+import { amazon, slateFile } from "../../src/stages/slateFiles.ts"
+import { slates } from "../../src/stages/slates.ts"
 import { triplets } from "../../src/stages/triplets.ts"
 import { world } from "../../src/stages/world.ts"
 import { root } from "../support/imports.ts"
 
 const pages: Readonly<Record<string, ReadonlyArray<AnyStage>>> = {
   "best-of": [bestOf],
+  amazon: [amazon],
+  behaviour: [responses, behaviour],
+  candidates: [candidates],
   dataset: [dataset],
   encoder: [encoder],
   estimator: [estimator],
   evaluate: [evaluate],
+  "evaluate-ope": [evaluateOpe],
   examples: [examples],
   generate: [generate],
   grpo: [grpo],
+  ips: [ips],
   nli: [nli],
   policy: [basePolicy],
   preference: [preference],
   preferences: [preferences],
   published: [stratum, published],
+  references: [references],
   score: [score],
   sft: [sft],
   shuffle: [shuffle],
+  "slate-file": [slateFile],
+  slates: [slates],
   triplets: [triplets],
   world: [world]
 }
