@@ -172,14 +172,7 @@ const make = Effect.fnUntraced(function* (
   const device = yield* Device
   const fs = yield* FileSystem
   const scope = yield* Scope.Scope
-  if (tokenizer.vocabularySize > config.vocabularySize) {
-    return yield* fail(
-      new BadConfig({
-        file: source,
-        detail: `the tokenizer has ${tokenizer.vocabularySize} tokens, the model's embedding ${config.vocabularySize}: they do not belong together`
-      })
-    )
-  }
+  yield* tokenizers.fits(source, tokenizer, config.vocabularySize)
   const table = decoderParameters(config)
   const parameters = Object.fromEntries(weights)
   const chat = yield* Effect.fromResult(fromTokenizer(source, tokenizer, stopIds))

@@ -122,6 +122,23 @@ export const load = Effect.fn("tokenizer.load")(function* (
   return yield* Effect.fromResult(fromFiles(folder, files))
 })
 
+/** Refuses a tokenizer that has more tokens than the model's embedding; `source` names the model in the message. */
+export const fits = (
+  source: string,
+  { vocabularySize }: TokenizerCore,
+  embedded: number
+): Effect.Effect<void, ModelError> =>
+  vocabularySize <= embedded
+    ? Effect.void
+    : Effect.fail(
+        fail(
+          new BadConfig({
+            file: source,
+            detail: `the tokenizer has ${vocabularySize} tokens, the model's embedding ${embedded}: they do not belong together`
+          })
+        )
+      )
+
 /** Writes a tokenizer's files into a model folder, byte for byte as they were read or made. */
 export const save = Effect.fn("tokenizer.save")(function* (
   folder: string,
