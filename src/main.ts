@@ -8,6 +8,7 @@ import manifest from "../package.json" with { type: "json" }
 import { bench } from "./cli/bench.ts"
 import { compare } from "./cli/compare.ts"
 import { doctor } from "./cli/doctor.ts"
+import { exporting } from "./cli/export.ts"
 import { Code, report } from "./cli/failure.ts"
 import { init } from "./cli/init.ts"
 import { ls } from "./cli/ls.ts"
@@ -21,7 +22,7 @@ import { show } from "./cli/show.ts"
 import { sql } from "./cli/sql.ts"
 
 export const exp = root.pipe(
-  Command.withSubcommands([run, plan, ls, show, compare, sql, schema, init, doctor, bench, rebuild])
+  Command.withSubcommands([run, plan, ls, show, compare, sql, schema, exporting, init, doctor, bench, rebuild])
 )
 
 const layers = Layer.mergeAll(NodeServices.layer, present.layer)
