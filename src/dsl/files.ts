@@ -1,24 +1,16 @@
 /**
  * Outside files that parameters name: found, hashed, and put in place of the string that the YAML had.
  */
-import { createHash } from "node:crypto"
-import { createReadStream } from "node:fs"
 import { readdir, stat } from "node:fs/promises"
 import { isAbsolute, join, relative, resolve, sep } from "node:path"
 import { SchemaAST } from "effect"
+import { hashFile } from "../artifact/folder.ts"
 import { hashOf } from "./canonical.ts"
 import { type Entry, type Located, locate } from "./located.ts"
 import { elsewhere, openSection } from "./outside.ts"
 import { type Ast, fileAt, members, ownAt, step } from "./paths.ts"
 import { type Problem, problemAt } from "./problems.ts"
 import { isFile } from "./resolve.ts"
-
-/** SHA-256 of a file's bytes. */
-export const hashFile = async (path: string): Promise<string> => {
-  const hash = createHash("sha256")
-  for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 })) hash.update(chunk as Buffer)
-  return hash.digest("hex")
-}
 
 /** Hashes of files already seen in this process, by path, size, modification time and inode. */
 const seen = new Map<string, Promise<string>>()
@@ -27,7 +19,7 @@ const seen = new Map<string, Promise<string>>()
 const hashOnce = async (file: string): Promise<string> => {
   const { ino, mtimeMs, size } = await stat(file)
   const id = `${file}\0${size}\0${mtimeMs}\0${ino}`
-  const known = seen.get(id) ?? hashFile(file)
+  const known = seen.get(id) ?? hashFile(file).then(({ sha256 }) => sha256)
   seen.set(id, known)
   return known
 }

@@ -3,6 +3,7 @@
  */
 import { canonicalJson } from "./canonical.ts"
 import type { Chain } from "./chain.ts"
+import { glob } from "./glob.ts"
 import { child, type Located, plain } from "./located.ts"
 import type { Gate, Variant } from "./Planned.ts"
 import { expand, flatten } from "./params.ts"
@@ -90,15 +91,6 @@ export const checkReferences = (given: {
   const baseline = readBaseline(given, names, problems)
   return { baseline, gates, problems }
 }
-
-/** `*` stands for any characters, slashes too. */
-export const glob = (pattern: string): RegExp =>
-  new RegExp(
-    `^${pattern
-      .split("*")
-      .map((part) => part.replaceAll(/[.+?^${}()|[\]\\]/g, "\\$&"))
-      .join(".*")}$`
-  )
 
 /** For each variant the one that it is compared with. */
 const readBaseline = (

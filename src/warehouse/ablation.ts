@@ -7,6 +7,7 @@
  * are bound now. An arm's cells that an older run left with other parameters do not. Arms computed in different numeric
  * classes are not compared.
  */
+import { glob } from "../dsl/glob.ts"
 import { comparePaired, type Item } from "../metrics/statistics.ts"
 
 /** A cell as it is bound now. `tasks` maps nodes to task keys. */
@@ -72,18 +73,15 @@ export const baselineOf = (journaled: unknown, arms: ReadonlyArray<string>): Rea
   return Object.fromEntries(Object.entries(journaled).filter(([arm, base]) => typeof base === "string" && base !== arm))
 }
 
-const matcher = (patterns: ReadonlyArray<string>) => {
-  if (patterns.length === 0) return () => true
-  const source = patterns.map((p) => p.replace(/[.+?^${}()|[\]\\]/g, "\\$&").replaceAll("*", ".*")).join("|")
-  const expression = new RegExp(`^(?:${source})$`)
-  return (name: string) => expression.test(name)
-}
-
 /** The report's metrics in its order, patterns replaced by what they match; names without items stay, to show as null. */
 export const metricsOf = (report: Report, found: ReadonlyArray<string>): ReadonlyArray<string> => {
   const sorted = [...found].sort()
   if (report.metrics.length === 0) return sorted
-  return [...new Set(report.metrics.flatMap((name) => (name.includes("*") ? sorted.filter(matcher([name])) : [name])))]
+  return [
+    ...new Set(
+      report.metrics.flatMap((name) => (name.includes("*") ? sorted.filter((one) => glob(name).test(one)) : [name]))
+    )
+  ]
 }
 
 /** Nodes whose task is the same for every seed, in both arms where both have it: what the seeds say nothing about. */
