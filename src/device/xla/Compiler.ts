@@ -1,6 +1,5 @@
 /** From a module's text to an executable: by the cache on disk, else by the plugin's compiler; counted, and what went wrong said. */
 import type { Client } from "./Client.ts"
-import { compileOptions } from "./compileOptions.ts"
 import { Executable, type Signature } from "./Executable.ts"
 import { ExecutableCache } from "./ExecutableCache.ts"
 import { PjrtFailure } from "./pjrt.ts"
@@ -10,16 +9,24 @@ export class Compiler {
   readonly counts = { compiled: 0, reloaded: 0 }
   readonly #client: Client
   readonly #cache: ExecutableCache | undefined
-  readonly #options = compileOptions()
+  readonly #options: Uint8Array
   readonly #say: (note: string) => void
 
   /**
    * @param folder where executables are kept; null keeps none
    * @param identity tells plugins, cards, drivers and instruction sets apart
+   * @param options as `compileOptions` gives them
    * @param say is told of damaged entries and folders that cannot be written to
    */
-  constructor(client: Client, folder: string | null, identity: string, say: (note: string) => void) {
+  constructor(
+    client: Client,
+    folder: string | null,
+    identity: string,
+    options: Uint8Array,
+    say: (note: string) => void
+  ) {
     this.#client = client
+    this.#options = options
     this.#cache = folder === null ? undefined : new ExecutableCache(folder, identity)
     this.#say = say
   }

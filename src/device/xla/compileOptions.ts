@@ -13,6 +13,12 @@ export interface CompileOptions {
 /** Flags of every program: no more precision than was asked for, so that fusing changes no bits of 16-bit programs. */
 export const standardFlags: Readonly<Record<string, boolean | number | string>> = { xla_allow_excess_precision: false }
 
+/** Flags by which the CPU plugin compiles fast instead of well. */
+export const quickFlags: Readonly<Record<string, boolean | number>> = {
+  xla_backend_optimization_level: 0,
+  xla_cpu_use_fusion_emitters: false
+}
+
 const varint = (value: number): ReadonlyArray<number> =>
   value < 128 ? [value] : [(value & 127) | 128, ...varint(Math.floor(value / 128))]
 const number = (field: number, value: number) => [...varint(field * 8), ...varint(value)]

@@ -1,4 +1,4 @@
-/** The clients of this process: one a plugin, opened once and kept. */
+/** The clients of this process: one a plugin, shared by its devices. */
 import { Client } from "./Client.ts"
 import { Pjrt } from "./pjrt.ts"
 import { locatePlugin, type Plugin } from "./plugins.ts"
@@ -11,17 +11,40 @@ export interface ClientOptions {
   readonly cpuDevices?: number
 }
 
-const clients = new Map<string, Promise<Client>>()
+interface Held {
+  readonly opening: Promise<Client>
+  holders: number
+}
 
-/** A plugin's client. Rejects with PluginAbsent, or with the plugin's own PjrtFailure. */
-export const openClient = (plugin: Plugin, { cpuDevices = 1 }: ClientOptions = {}): Promise<Client> => {
-  const key = `${plugin.name} ${cpuDevices}`
+const clients = new Map<string, Held>()
+
+const keyOf = (plugin: Plugin, { cpuDevices = 1 }: ClientOptions) => `${plugin.name} ${cpuDevices}`
+
+/**
+ * A plugin's client, shared by all who hold it; each gives it back by `closeClient`. Rejects with PluginAbsent, or with the
+ * plugin's own PjrtFailure.
+ */
+export const openClient = (plugin: Plugin, options: ClientOptions = {}): Promise<Client> => {
+  const key = keyOf(plugin, options)
   const known = clients.get(key)
-  if (known) return known
-  const opening = open(plugin, cpuDevices)
-  clients.set(key, opening)
+  if (known) {
+    known.holders++
+    return known.opening
+  }
+  const opening = open(plugin, options.cpuDevices ?? 1)
+  clients.set(key, { opening, holders: 1 })
   opening.catch(() => clients.delete(key))
   return opening
+}
+
+/** Gives a client back. With the last holder it ends, and its threads: a process that exits under them is aborted. */
+export const closeClient = async (plugin: Plugin, options: ClientOptions = {}): Promise<void> => {
+  const key = keyOf(plugin, options)
+  const held = clients.get(key)
+  if (held === undefined || --held.holders > 0) return
+  clients.delete(key)
+  const client = await held.opening
+  client.destroy()
 }
 
 const open = async (plugin: Plugin, cpuDevices: number): Promise<Client> => {

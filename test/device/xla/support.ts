@@ -12,4 +12,4 @@ export const absent = "missing" in located ? located.missing : undefined
 export const titled = (title: string): string => (absent === undefined ? title : `${title} (skipped: ${absent})`)
 
 /** The device, without a cache of executables. */
-export const xlaCpu = XlaDevice.layer({ plugin: cpuPlugin, executables: null })
+export const xlaCpu = XlaDevice.layer({ plugin: cpuPlugin, executables: null, quick: true })
