@@ -52,8 +52,8 @@ export const measuringFields = {
     {
       of: Param.literal(
         ["answers", "lines"],
-        "answers",
-        "what counts as a candidate of POPE's metrics: each of the prompt's answers whole (give `samples`), or each line of them (one long answer as many candidates)"
+        "lines",
+        "what counts as a candidate of POPE's metrics: each line of the prompt's answers (one long answer as many candidates; a text without such lines is one), or each answer whole"
       ),
       tau: Param.withDefault(
         Threshold,

@@ -213,6 +213,45 @@ describe("evaluate", () => {
     })
   )
 
+  it.live("a prompt's answers as a set: lines or whole answers are candidates; the union is exact; votes weigh", () =>
+    Effect.gen(function* () {
+      const { estimator, made, situations, test, world } = yield* ground
+      const [{ id, perspectives, prompt }, ...others] = situations as unknown as readonly [Situation]
+      const completions = yield* write(
+        [[0], [0, 1], [0, 1, 2]].map((which) => ({ id, prompt, text: answer(made, id, which) }))
+      )
+      const items = (of: "answers" | "lines", situations: string = test) =>
+        Effect.map(
+          runStage(evaluate, {
+            dir: fresh(),
+            params: { set: { of } },
+            inputs: { completions, situations, estimator, world }
+          }),
+          ({ said }) => byPrompt(said.items).get(id)!
+        )
+      const [lines, answers] = [yield* items("lines"), yield* items("answers")]
+      assert.deepStrictEqual([lines["eval/candidates"], answers["eval/candidates"]], [6, 3])
+      for (const row of [lines, answers]) {
+        assert.strictEqual(row["eval/union/coverage"], 3 / perspectives.length)
+        assert.strictEqual(row["eval/union/uniqueness"], 3 / 6)
+        assert.strictEqual(row["eval/union/lines"], 6)
+      }
+      // Six lines, two of them said three times and twice: 3 of 6 are distinct, word for word.
+      assert.isAbove(lines["eval/self_bleu"]!, 0)
+      assert.isBelow(lines["eval/distinct_2"]!, 1)
+      // All votes on one reference: the PL-score is the cosine of what comes nearest to it.
+      const voted = fresh()
+      const [first, ...rest] = perspectives
+      yield* Situations.write(voted).write([
+        { id, prompt, perspectives: [{ ...first, votes: 3 }, ...rest.map((one) => ({ ...one, votes: 0 }))] },
+        ...others
+      ])
+      const alone = yield* items("lines", voted)
+      assert.isAbove(Math.abs(alone["eval/pl_score"]! - lines["eval/pl_score"]!), 1e-6)
+      assert.strictEqual(alone["eval/coverage/pluralistic"], lines["eval/coverage/pluralistic"])
+    })
+  )
+
   it.live("real sentences are cut as the authors cut them for matching, and as sentences for NLI", () =>
     Effect.gen(function* () {
       const { estimator, situations, test } = yield* ground
