@@ -2,8 +2,11 @@
  * Rewards of given answers, by the parts that GRPO would use: what a reward would have said of anybody's answers. One
  * sample row per answer, with every part. The scoring is GRPO's own function; there is
  * no policy here, so the prompt is the situation's, without a chat template (pitfall P1 masks less).
+ *
+ * An interrupted attempt goes on after the answers that it has scored, in the same batches, so with the same bits.
  */
-import { Effect, Schema } from "effect"
+import { readFile, writeFile } from "node:fs/promises"
+import { Effect, Option, Schema } from "effect"
 import { Completions, Encoder, Report, Situations } from "../artifact/kinds.ts"
 import * as Param from "../dsl/param.ts"
 import * as Stage from "../dsl/Stage.ts"
@@ -24,6 +27,30 @@ export class NothingToScore extends Schema.TaggedError<NothingToScore>()("Nothin
 
 /** Answers that are scored in one go. */
 const chunk = 256
+
+/** What is kept of a scored answer; NaN (unscorable) has no JSON of its own. */
+const Kept = Schema.Array(
+  Schema.Struct({
+    reward: Schema.NullOr(Schema.Finite),
+    rows: Schema.Array(
+      Schema.Struct({ name: Schema.String, value: Schema.NullOr(Schema.Finite), weight: Schema.Finite })
+    )
+  })
+)
+const decodeKept = Schema.decodeUnknownSync(Schema.fromJsonString(Kept))
+const keptFile = (dir: string) => `${dir}/scores.json`
+const number = (value: number | null) => value ?? Number.NaN
+type Scored = Pick<Score, "reward" | "rows">
+
+const readKept = (dir: string) =>
+  Effect.promise(async () =>
+    decodeKept(await readFile(keptFile(dir), "utf8")).map(
+      ({ reward, rows }): Scored => ({
+        reward: number(reward),
+        rows: rows.map(({ name, value, weight }) => ({ name, value: number(value), weight }))
+      })
+    )
+  )
 
 /** A score stage whose reward is composed of the parts given. */
 export const scoreWith = (parts: ReadonlyArray<AnyRewardPart>) =>
@@ -50,13 +77,17 @@ export const scoreWith = (parts: ReadonlyArray<AnyRewardPart>) =>
       }
       if (answers.length === 0) return yield* new NothingToScore({ detail: "there are no answers" })
       const reward = yield* openReward(parts, params.reward)
+      const resumed = Option.getOrUndefined(yield* task.resume)
+      const first = resumed?.step ?? 0
+      const scored: Array<Scored> = resumed === undefined ? [] : yield* readKept(resumed.dir)
       const said = new Map<string, number>()
-      const scored: Array<Score> = []
-      yield* task.progress(0, answers.length)
-      for (let at = 0; at < answers.length; at += chunk) {
-        const batch = answers.slice(at, at + chunk)
+      for (const { situation } of answers.slice(0, first)) said.set(situation.id, (said.get(situation.id) ?? 0) + 1)
+      yield* task.progress(first, answers.length)
+      for (let at = first; at < answers.length; at += chunk) {
+        const done = Math.min(at + chunk, answers.length)
+        const batch = answers.slice(at, done)
         const scores = yield* reward.score(estimator, batch)
-        scored.push(...scores)
+        for (const { reward, rows } of scores) scored.push({ reward, rows })
         yield* task.samples(
           batch.map(({ completion, situation }, k) => {
             const idx = said.get(situation.id) ?? 0
@@ -74,7 +105,12 @@ export const scoreWith = (parts: ReadonlyArray<AnyRewardPart>) =>
             }
           })
         )
-        yield* task.progress(Math.min(at + chunk, answers.length), answers.length)
+        yield* task.progress(done, answers.length)
+        if (done < answers.length && (yield* task.checkpointDue)) {
+          yield* task.checkpoint(done, null, (dir) =>
+            Effect.promise(() => writeFile(keptFile(dir), JSON.stringify(scored)))
+          )
+        }
       }
       const means = meanScores(scored)
       yield* task.metrics(0, means)
