@@ -6,7 +6,7 @@
 import * as Pipeline from "overtone/dsl/Pipeline"
 import * as Param from "overtone/dsl/param"
 import { IpsParams, ips } from "overtone/stages/ips"
-import { opeRefusals } from "overtone/stages/opeSettings"
+import { opeRefusals } from "overtone/stages/ips/settings"
 import { PreferenceParams, preference } from "overtone/stages/preference"
 import { preferenceSources, preferences } from "overtone/stages/preferences"
 import { SftParams, sft } from "overtone/stages/sft"

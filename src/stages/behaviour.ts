@@ -15,7 +15,7 @@ import * as Param from "../dsl/param.ts"
 import * as Stage from "../dsl/Stage.ts"
 import { Task } from "../dsl/Task.ts"
 import * as PolicyModel from "../models/Policy.ts"
-import { behaviourOf, scoreSlates, UnusableLog } from "./opeSettings.ts"
+import { behaviourOf, scoreSlates, UnusableLog } from "./ips/settings.ts"
 
 export const BehaviourParams = Param.struct({
   temperature: Param.number(1, "temperature that the responses were drawn with, without top-p or top-k", { above: 0 }),

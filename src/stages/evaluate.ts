@@ -16,9 +16,16 @@ import { Classifier, Completions, Encoder, Report, Situations, WorldFolder } fro
 import * as Param from "../dsl/param.ts"
 import * as Stage from "../dsl/Stage.ts"
 import { Task } from "../dsl/Task.ts"
+import { byWorld, type Judged, judge, type Slate, slatesOf, type Values } from "./evaluate/judged.ts"
+import {
+  byInference,
+  byMatching,
+  MeasuringParams,
+  measuringFields,
+  pairCount,
+  readFound
+} from "./evaluate/measuring.ts"
 import { generationFields } from "./generate.ts"
-import { byWorld, type Judged, judge, type Slate, slatesOf, type Values } from "./judged.ts"
-import { byInference, byMatching, MeasuringParams, measuringFields, pairCount, readFound } from "./measuring.ts"
 import { writeSummary } from "./summary.ts"
 import { readWorld } from "./world.ts"
 

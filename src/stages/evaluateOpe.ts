@@ -29,7 +29,7 @@ import { weightReport } from "../ope/weights.ts"
 import { makeChecker } from "../world/exact.ts"
 import { makeGroups } from "../world/groups.ts"
 import { approvalsOfText } from "../world/people.ts"
-import { checkOpe, opeFields, refusing, scoredSlates, scoreSlates, UnusableLog } from "./opeSettings.ts"
+import { checkOpe, opeFields, refusing, scoredSlates, scoreSlates, UnusableLog } from "./ips/settings.ts"
 import { writeSummary } from "./summary.ts"
 import { readWorld } from "./world.ts"
 

@@ -15,7 +15,7 @@ import { permutation, stream } from "../device/random.ts"
 import * as Param from "../dsl/param.ts"
 import * as Stage from "../dsl/Stage.ts"
 import { Task } from "../dsl/Task.ts"
-import { preferenceOutputs, writeLessons } from "./lessons.ts"
+import { preferenceOutputs, writeLessons } from "./preference/lessons.ts"
 
 const column = (of: string) => Param.optional(Schema.NonEmptyString, `what the file calls the column \`${of}\``)
 

@@ -22,8 +22,8 @@ import { tokenWeights } from "../objectives/tisDpo.ts"
 import { tooLongField } from "./fitting.ts"
 import { optimizerFields, optimizerSettings } from "./optimizing.ts"
 import { stepRows } from "./order.ts"
-import { LossParams, needsOf, objectiveOf } from "./preferenceLosses.ts"
-import { type Example, encodeRows, mismatchedSequences, pairRows, preferenceRows } from "./preferenceRows.ts"
+import { LossParams, needsOf, objectiveOf } from "./preference/losses.ts"
+import { type Example, encodeRows, mismatchedSequences, pairRows, preferenceRows } from "./preference/rows.ts"
 import { runSteps } from "./steps.ts"
 
 export const PreferenceParams = Param.struct({

@@ -15,7 +15,7 @@ import * as Param from "../dsl/param.ts"
 import * as Stage from "../dsl/Stage.ts"
 import { Task } from "../dsl/Task.ts"
 import { preferencePair } from "../world/preferences.ts"
-import { preferenceOutputs, writeLessons } from "./lessons.ts"
+import { preferenceOutputs, writeLessons } from "./preference/lessons.ts"
 import { readWorld } from "./world.ts"
 
 /** The parameters of each source, for a section of one's own. */

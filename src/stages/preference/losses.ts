@@ -1,14 +1,14 @@
 /** The losses that the stage `preference` knows: each with its own knobs, and the data and models that it needs. */
-import * as Param from "../dsl/param.ts"
-import { cpo } from "../objectives/cpo.ts"
-import { dpo, hinge, ipo, robustDpo } from "../objectives/dpo.ts"
-import { irpo } from "../objectives/irpo.ts"
-import { kto } from "../objectives/kto.ts"
-import type { TokenObjective } from "../objectives/Objective.ts"
-import { orpo } from "../objectives/orpo.ts"
-import { plackettLuceDpo } from "../objectives/plackettLuceDpo.ts"
-import { simpo } from "../objectives/simpo.ts"
-import { tisDpo } from "../objectives/tisDpo.ts"
+import * as Param from "../../dsl/param.ts"
+import { cpo } from "../../objectives/cpo.ts"
+import { dpo, hinge, ipo, robustDpo } from "../../objectives/dpo.ts"
+import { irpo } from "../../objectives/irpo.ts"
+import { kto } from "../../objectives/kto.ts"
+import type { TokenObjective } from "../../objectives/Objective.ts"
+import { orpo } from "../../objectives/orpo.ts"
+import { plackettLuceDpo } from "../../objectives/plackettLuceDpo.ts"
+import { simpo } from "../../objectives/simpo.ts"
+import { tisDpo } from "../../objectives/tisDpo.ts"
 
 const beta = Param.number(0.1, "how far the policy is held to the one that came in", { above: 0 })
 

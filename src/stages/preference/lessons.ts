@@ -1,8 +1,8 @@
 /** Preferences as the data sets that preference training and SFT read: what every stage that makes them puts out. */
 import { Effect } from "effect"
-import type { WriterOf } from "../artifact/Kind.ts"
-import { Demonstrations, Preferences, RankedLists, UnpairedPreferences } from "../artifact/kinds.ts"
-import type { Lessons } from "../data/votes.ts"
+import type { WriterOf } from "../../artifact/Kind.ts"
+import { Demonstrations, Preferences, RankedLists, UnpairedPreferences } from "../../artifact/kinds.ts"
+import type { Lessons } from "../../data/votes.ts"
 
 export const preferenceOutputs = {
   /** A better and a worse answer. */

@@ -1,14 +1,14 @@
 /** What stages that weigh logged slates have in common: POPE's options, and slates as the estimators take them. */
 import { Effect, Schema } from "effect"
-import type { LoggedResponse, LoggedSlate } from "../data/records.ts"
-import type { Refusal } from "../dsl/Pipeline.ts"
-import * as Param from "../dsl/param.ts"
-import type * as PolicyModel from "../models/Policy.ts"
-import { propensities, type Scored } from "../ope/propensity.ts"
-import type { ScoredSlate } from "../ope/rounds.ts"
-import { setProbabilities } from "../ope/setProbability.ts"
-import { diversities, utilities, voteScales } from "../ope/votes.ts"
-import { weightings } from "../ope/weights.ts"
+import type { LoggedResponse, LoggedSlate } from "../../data/records.ts"
+import type { Refusal } from "../../dsl/Pipeline.ts"
+import * as Param from "../../dsl/param.ts"
+import type * as PolicyModel from "../../models/Policy.ts"
+import { propensities, type Scored } from "../../ope/propensity.ts"
+import type { ScoredSlate } from "../../ope/rounds.ts"
+import { setProbabilities } from "../../ope/setProbability.ts"
+import { diversities, utilities, voteScales } from "../../ope/votes.ts"
+import { weightings } from "../../ope/weights.ts"
 
 /** POPE's options. The paper publishes none of its formulas in readable form: what fits its words alone says so. */
 export const opeFields = {

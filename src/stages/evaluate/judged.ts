@@ -2,20 +2,20 @@
  * Answers as the evaluation judges them, and what each judge says of them once texts have embeddings: pure, one record of
  * items per answer (`byEstimator`, `byWorld`) or per prompt (`bySet`, of all its answers together).
  */
-import type { Completion, Situation } from "../data/records.ts"
-import { selfBleu } from "../metrics/bleu.ts"
-import { crossFitted } from "../metrics/constant.ts"
-import { estimatorCoverage, estimatorUniqueness } from "../metrics/coverage.ts"
-import { distinct, embeddingDiversity, wordsAndMarks } from "../metrics/diversity.ts"
-import { pluralisticCoverage, relevance, setScores } from "../metrics/pope.ts"
-import { splitCandidates, splitSentences } from "../metrics/sentences.ts"
-import { parseAnswer } from "../rewards/grammar.ts"
-import type { Rows } from "../rewards/matching.ts"
-import { bestConstant, coverageOf } from "../world/constant.ts"
-import { draws } from "../world/draws.ts"
-import { makeChecker, shuffledIndex } from "../world/exact.ts"
-import { say } from "../world/language.ts"
-import type { World } from "../world/world.ts"
+import type { Completion, Situation } from "../../data/records.ts"
+import { selfBleu } from "../../metrics/bleu.ts"
+import { crossFitted } from "../../metrics/constant.ts"
+import { estimatorCoverage, estimatorUniqueness } from "../../metrics/coverage.ts"
+import { distinct, embeddingDiversity, wordsAndMarks } from "../../metrics/diversity.ts"
+import { pluralisticCoverage, relevance, setScores } from "../../metrics/pope.ts"
+import { splitCandidates, splitSentences } from "../../metrics/sentences.ts"
+import { parseAnswer } from "../../rewards/grammar.ts"
+import type { Rows } from "../../rewards/matching.ts"
+import { bestConstant, coverageOf } from "../../world/constant.ts"
+import { draws } from "../../world/draws.ts"
+import { makeChecker, shuffledIndex } from "../../world/exact.ts"
+import { say } from "../../world/language.ts"
+import type { World } from "../../world/world.ts"
 
 export type Values = Readonly<Record<string, number>>
 

@@ -4,13 +4,14 @@
  */
 import { readFile, writeFile } from "node:fs/promises"
 import { Effect, Schema } from "effect"
-import * as Param from "../dsl/param.ts"
-import { nliAccuracy, nliScore } from "../metrics/nli.ts"
-import * as ClassifierModel from "../models/Classifier.ts"
-import { stripPerspective } from "../rewards/grammar.ts"
-import { resolveThreshold, Threshold } from "../rewards/threshold.ts"
-import type { World } from "../world/world.ts"
-import { inChunks } from "./chunks.ts"
+import * as Param from "../../dsl/param.ts"
+import { nliAccuracy, nliScore } from "../../metrics/nli.ts"
+import * as ClassifierModel from "../../models/Classifier.ts"
+import { stripPerspective } from "../../rewards/grammar.ts"
+import { resolveThreshold, Threshold } from "../../rewards/threshold.ts"
+import type { World } from "../../world/world.ts"
+import { inChunks } from "../chunks.ts"
+import { openEncoder, paperCard } from "../models.ts"
 import {
   byEstimator,
   bySet,
@@ -24,7 +25,6 @@ import {
   type Values,
   worldConstant
 } from "./judged.ts"
-import { openEncoder, paperCard } from "./models.ts"
 
 export const measuringFields = {
   split: Param.literal(["test", "development"], "test", "which situations: tune on development, report on test"),

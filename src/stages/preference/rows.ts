@@ -1,12 +1,12 @@
 /** The rows that preference training learns from, whatever data set they come from, and as token ids. */
 import { Effect } from "effect"
-import type { DatasetReader } from "../artifact/kinds.ts"
-import type { PreferencePair, PromptText, RankedList, UnpairedPreference } from "../data/records.ts"
-import { permutation, stream } from "../device/random.ts"
-import type { Sequence } from "../models/batching.ts"
-import type { Policy } from "../models/Policy.ts"
-import { fitting } from "./fitting.ts"
-import type { LossNeeds } from "./preferenceLosses.ts"
+import type { DatasetReader } from "../../artifact/kinds.ts"
+import type { PreferencePair, PromptText, RankedList, UnpairedPreference } from "../../data/records.ts"
+import { permutation, stream } from "../../device/random.ts"
+import type { Sequence } from "../../models/batching.ts"
+import type { Policy } from "../../models/Policy.ts"
+import { fitting } from "../fitting.ts"
+import type { LossNeeds } from "./losses.ts"
 
 /** The answers of a group, with what is known of the group and of each answer. */
 export interface PreferenceRow {
