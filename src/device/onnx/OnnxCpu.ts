@@ -20,10 +20,11 @@ import {
 } from "../DeviceError.ts"
 import { elementCount, type HostTensor, holds, type TensorSpec, type TypedArray } from "../HostTensor.ts"
 import { OrtFailure } from "./api.ts"
+import { FeedMismatch, ReleasedTensor } from "./Binding.ts"
 import { CpuTensor } from "./CpuTensor.ts"
 import { disabledOptimizers, onnxNumericClass } from "./numericClass.ts"
 import { LibraryAbsent, openRuntime, type Runtime } from "./runtime.ts"
-import { FeedMismatch, ReleasedTensor, Session } from "./Session.ts"
+import { Session } from "./Session.ts"
 import { type Written, writeProgram } from "./writer.ts"
 
 export interface OnnxCpuOptions {
