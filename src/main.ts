@@ -7,6 +7,7 @@ import { Command } from "effect/cli"
 import manifest from "../package.json" with { type: "json" }
 import { bench } from "./cli/bench.ts"
 import { compare } from "./cli/compare.ts"
+import { deviceCommand } from "./cli/device.ts"
 import { doctor } from "./cli/doctor.ts"
 import { exporting } from "./cli/export.ts"
 import { Code, report } from "./cli/failure.ts"
@@ -22,7 +23,21 @@ import { show } from "./cli/show.ts"
 import { sql } from "./cli/sql.ts"
 
 export const exp = root.pipe(
-  Command.withSubcommands([run, plan, ls, show, compare, sql, schema, exporting, init, doctor, bench, rebuild])
+  Command.withSubcommands([
+    run,
+    plan,
+    ls,
+    show,
+    compare,
+    sql,
+    schema,
+    exporting,
+    init,
+    deviceCommand,
+    doctor,
+    bench,
+    rebuild
+  ])
 )
 
 const layers = Layer.mergeAll(NodeServices.layer, present.layer)

@@ -136,8 +136,32 @@ const duckdb = async (): Promise<Check> => {
   }
 }
 
-const gpu = (): Check =>
-  ok("gpu", "not used: WebGPU (and its software adapter SwiftShader) and XLA are not in this version")
+/** Plugins of XLA: installed and of a version that is spoken here, or what would bring them. */
+const xla = async (): Promise<ReadonlyArray<Check>> => {
+  const { cpuPlugin, cudaPlugin, locatePlugin } = await import("../device/xla/plugins.ts")
+  const checks: Array<Check> = []
+  for (const plugin of [cpuPlugin, cudaPlugin]) {
+    const located = locatePlugin(plugin)
+    if ("missing" in located) {
+      const command = `exp device install ${plugin.name === "cuda" ? "nvidia" : plugin.name}`
+      checks.push(ok(`xla ${plugin.name}`, `not installed (\`${command}\` would bring it)`))
+      continue
+    }
+    try {
+      const { Pjrt } = await import("../device/xla/pjrt.ts")
+      const { major, minor } = new Pjrt(located.path).version
+      const use = plugin.name === "cpu" ? "" : "; no task runs on it in this version"
+      checks.push(
+        ok(`xla ${plugin.name}`, `${plugin.provider} ${plugin.version} (PJRT ${major}.${minor}), ${located.path}${use}`)
+      )
+    } catch (error) {
+      checks.push(fail(`xla ${plugin.name}`, said(error), `Remove ${located.path} and install it again.`))
+    }
+  }
+  return checks
+}
+
+const gpu = (): Check => ok("gpu", "not used: WebGPU and XLA on cards are not in this version")
 
 const warehouse = (dir: string): Check =>
   ok("warehouse", existsSync(`${dir}/overtone.duckdb`) ? dir : `${dir} (nothing in it yet)`)
@@ -153,6 +177,7 @@ export const examine = async (warehouseDir: string): Promise<ReadonlyArray<Check
   await koffi(),
   await onnxruntime(),
   await duckdb(),
+  ...(await xla()),
   gpu(),
   warehouse(warehouseDir)
 ]

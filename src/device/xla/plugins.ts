@@ -13,7 +13,6 @@ export interface Wheel {
   readonly version: string
   readonly file: string
   readonly sha256: string
-  readonly bytes: number
 }
 
 export interface Plugin {
@@ -36,10 +35,45 @@ export const cpuPlugin: Plugin = {
       project: "fastatomstruct-xla-cpu",
       version: "2026.6.23",
       file: "fastatomstruct_xla_cpu-2026.6.23-py3-none-manylinux_2_27_x86_64.whl",
-      sha256: "88b1c430b341b4bea40a37420311c9c75db6e22b46d2ff95b6986577bee6afe9",
-      bytes: 63_200_622
+      sha256: "88b1c430b341b4bea40a37420311c9c75db6e22b46d2ff95b6986577bee6afe9"
     }
   ]
+}
+
+/** Wheels by project, version, the rest of the file's name and SHA-256. */
+const wheels = (rows: ReadonlyArray<readonly [string, string, string, string]>): ReadonlyArray<Wheel> =>
+  rows.map(([project, version, tags, sha256]) => ({
+    project,
+    version,
+    file: `${project.replaceAll("-", "_")}-${version}-${tags}`,
+    sha256
+  }))
+
+/** NVIDIA's plugin with its libraries, as pip resolved `jax-cuda13-plugin[with-cuda]` of this version; no card has run it here. */
+export const cudaPlugin: Plugin = {
+  name: "cuda",
+  provider: "xla:cuda",
+  version: "0.12.0.1",
+  library: "jax_plugins/xla_cuda13/xla_cuda_plugin.so",
+  // biome-ignore format: one wheel a line
+  wheels: wheels([
+    ["jax-cuda13-pjrt", "0.12.0.1", "py3-none-manylinux_2_27_x86_64.whl", "5899bb6177eda86ea532afb9a26794f2bdd04966f6a01f9028266b16c2b6cf90"],
+    ["nvidia-cublas", "13.10.0.20", "py3-none-manylinux1_x86_64.manylinux_2_5_x86_64.whl", "dcc6d63884c53d07e267ce7e6feac17b2538cebaafec5db865736c3e28e4dc84"],
+    ["nvidia-cuda-cupti", "13.5.25", "py3-none-manylinux_2_25_x86_64.whl", "9dcca41c12a734192b14e7128ae116bc9ce1b9da686e2ebf48ae7a4415f76650"],
+    ["nvidia-cuda-nvcc", "13.5.37", "py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64.whl", "f5c4f7ead5d964fb4af42bbf1e6d3ec3c1e6e9d83b53749f691d387e7fcaa3a7"],
+    ["nvidia-cuda-nvrtc", "13.5.37", "py3-none-manylinux2010_x86_64.manylinux_2_12_x86_64.whl", "86b4d68058807988b7d9af5b44917a0601e9c337f35ccd657bfb3c759ff8d8bc"],
+    ["nvidia-cuda-runtime", "13.5.37", "py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64.whl", "df2b79a8852f10d1fef8c848489c49eebb5754051bf870202a862831412b179d"],
+    ["nvidia-cudnn-cu13", "9.28.0.42", "py3-none-manylinux_2_27_x86_64.whl", "7358353c75bb121a58e5f7712fe6d588883dc1df8ba00f428237e44e97543c4d"],
+    ["nvidia-cufft", "12.5.0.14", "py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64.whl", "b8be26837a5abad2b5b74f3e92dd29f622a42934b355be0961a48712cbba23ad"],
+    ["nvidia-cusolver", "12.4.1.2", "py3-none-manylinux_2_27_x86_64.whl", "b3b8e02fd2f2df869369af075dc3a179d43f6f7b85e94632a7dce556697be044"],
+    ["nvidia-cusparse", "12.9.4.2", "py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64.whl", "072667e58c851a318738f5527a12eb225cbf058803f2ea451c722d8cf8edddec"],
+    ["nvidia-nccl-cu13", "2.32.3", "py3-none-manylinux_2_27_x86_64.whl", "1459723080ac889d73a26edfa3e04383a7928ab31ac8f0ec43b3ea9548b04ff3"],
+    ["nvidia-nvjitlink", "13.5.37", "py3-none-manylinux2010_x86_64.manylinux_2_12_x86_64.whl", "280d7cb9649704145f074b8dbde500de04ce02d0872e066e20a83c17bcaa93eb"],
+    ["nvidia-nvshmem-cu13", "3.8.0", "py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64.whl", "81a4d1f666543e6d34df6d2ff940c7da1435e34e186aab6f3c2b48861b64ef38"],
+    ["nvidia-nvvm", "13.5.37", "py3-none-manylinux2010_x86_64.manylinux_2_12_x86_64.whl", "c41bfa362e407405163f103c2229f0765f8cc2ed7d148b754dc77f228bf7e070"],
+    ["nvidia-cuda-cccl", "13.3.5.0.6", "py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64.whl", "d5230098fa2df5021e1a00c0c4eee41797671a91119d31e892463e5ccf3ee326"],
+    ["nvidia-cuda-crt", "13.5.37", "py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64.whl", "e898b7f73d3035fa89915a3f7bf3b54a73e90249746111aed295822c4729bb29"]
+  ])
 }
 
 /** Where everything that can be fetched or computed again lies: OVERTONE_CACHE, else the user's cache folder. */
