@@ -153,7 +153,8 @@ describe("a failure", () => {
   it.live("with --fail-fast stops what is running after its next checkpoint", () =>
     Effect.gen(function* () {
       const root = fresh()
-      const params = { walk: { mood: "defect", at: 0 }, other: { steps: 120, ms: 20 } }
+      // The failure comes late enough for the other worker, started beside it, to have done steps.
+      const params = { walk: { mood: "defect", at: 40, steps: 41, ms: 50 }, other: { steps: 250, ms: 20 } }
       const { summary, events } = yield* runPlan(root, planOf(params), { failFast: true })
       assert.deepInclude(summary, { failed: 1 })
       assert.include(failureOf(events)?.message ?? "", "shapes [2, 3] and [4] do not fit")
