@@ -9,34 +9,25 @@ export class Compiler {
   readonly counts = { compiled: 0, reloaded: 0 }
   readonly #client: Client
   readonly #cache: ExecutableCache | undefined
-  readonly #options: Uint8Array
   readonly #say: (note: string) => void
 
   /**
    * @param folder where executables are kept; null keeps none
    * @param identity tells plugins, cards, drivers and instruction sets apart
-   * @param options as `compileOptions` gives them
    * @param say is told of damaged entries and folders that cannot be written to
    */
-  constructor(
-    client: Client,
-    folder: string | null,
-    identity: string,
-    options: Uint8Array,
-    say: (note: string) => void
-  ) {
+  constructor(client: Client, folder: string | null, identity: string, say: (note: string) => void) {
     this.#client = client
-    this.#options = options
     this.#cache = folder === null ? undefined : new ExecutableCache(folder, identity)
     this.#say = say
   }
 
-  /** Throws PjrtFailure where the text does not compile. */
-  async compile(text: string, signature: Signature): Promise<Executable> {
-    const key = this.#cache?.key(text, this.#options)
+  /** @param options as `compileOptions` gives them. Throws PjrtFailure where the text does not compile. */
+  async compile(text: string, signature: Signature, options: Uint8Array): Promise<Executable> {
+    const key = this.#cache?.key(text, options)
     const kept = key === undefined ? undefined : await this.#reload(key)
     if (kept !== undefined) return new Executable(this.#client, kept, signature)
-    const executable = new Executable(this.#client, await this.#client.compile(text, this.#options), signature)
+    const executable = new Executable(this.#client, await this.#client.compile(text, options), signature)
     this.counts.compiled++
     if (this.#cache !== undefined && key !== undefined) {
       const problem = this.#cache.keep(key, executable.serialize())

@@ -99,14 +99,17 @@ export class ProgramEntry {
 
   /** The key of all sizes that share a variant with these. */
   key(sizes: Sizes): string {
-    return this.dims.map((name) => (this.#exact ? sizes[name] : bucketOf(sizes[name]!).high)).join()
+    return this.dims.map((name) => (this.#exact ? sizes[name] : bucketOf(name, sizes[name]!).high)).join()
   }
 
   /** What to compile for some sizes. */
   static(sizes: Sizes): PaddedProgram {
     if (!this.#exact) {
       try {
-        return padProgram(this.program, Object.fromEntries(this.dims.map((name) => [name, bucketOf(sizes[name]!)])))
+        return padProgram(
+          this.program,
+          Object.fromEntries(this.dims.map((name) => [name, bucketOf(name, sizes[name]!)]))
+        )
       } catch (error) {
         if (!(error instanceof Unpaddable)) throw error
         this.#exact = true

@@ -33,7 +33,7 @@ export interface XlaOptions {
   readonly plugin: Plugin
   /** Where compiled programs are kept; null keeps none. Default: a folder of the user's cache. */
   readonly executables?: string | null
-  /** Compile in a third of the time programs that run three times as long: for tests. Not for results: bits differ. */
+  /** Compile every program fast instead of well: for tests. Not for results: bits differ. */
   readonly quick?: boolean
 }
 
@@ -67,6 +67,12 @@ const open = (plugin: Plugin): Effect.Effect<Client, DeviceError, Scope.Scope> =
 /** Programs that stay ready although nothing holds them: one that comes back, as a policy's do each step, costs nothing. */
 const idlePrograms = 64
 
+/** Elements of all intermediate values below which the CPU plugin spends longer on compiling well than the runs win. */
+const smallProgram = 4e6
+
+const elementsOf = ({ nodes }: Program): number =>
+  nodes.reduce((sum, { outputs }) => sum + outputs.reduce((n, { shape }) => n + elementCount(shape.map(Number)), 0), 0)
+
 const make = Effect.fnUntraced(function* ({ executables, plugin, quick = false }: XlaOptions) {
   const client = yield* open(plugin)
   const { pjrt } = client
@@ -80,7 +86,6 @@ const make = Effect.fnUntraced(function* ({ executables, plugin, quick = false }
     client,
     executables === undefined ? join(cacheFolder(), "executables") : executables,
     [pluginIdentity(plugin), client.platformVersion, adapter].join("\n"),
-    compileOptions(quick ? { flags: quickFlags } : {}),
     (note) => Effect.runSyncWith(services)(Effect.logWarning(`${plugin.provider}: ${note}`))
   )
   /** Programs by digest, those used last at the end. */
@@ -113,7 +118,9 @@ const make = Effect.fnUntraced(function* ({ executables, plugin, quick = false }
     const { program, scalars } = entry.static(sizes)
     const written = writeProgram(program)
     const signature = { arguments: written.inputs.length, outputs: written.outputs }
-    const variant = new Variant(client, await compiler.compile(written.text, signature), written, scalars)
+    const fast = quick || (plugin.name === "cpu" && elementsOf(program) < smallProgram)
+    const options = compileOptions(fast ? { flags: quickFlags } : {})
+    const variant = new Variant(client, await compiler.compile(written.text, signature, options), written, scalars)
     variant.places = entry.computed(written)
     entry.variants.set(entry.key(sizes), variant)
     loadMs += Number(process.hrtime.bigint() - start) / 1e6

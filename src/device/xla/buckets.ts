@@ -1,24 +1,32 @@
 /**
- * The table of sizes that programs are compiled for: every size up to 8, then steps of an eighth of the power of two
- * below, so that what is filled up is at most a ninth of what is computed, and about a seventeenth on average. A pure
- * function of the size: history changes no bits.
+ * The table of sizes that programs are compiled for. A size belongs to a bucket, and a program compiled for the bucket's
+ * largest size serves all of it. Sizes of a training batch: every size up to 16, then eight steps to the next power of two,
+ * so that at most a ninth of what is computed fills up. Sizes of generation, where rows leave and the cache grows from step
+ * to step, two steps: 1, 2, 3, 4, 6, 8, 12, 16, 24, ...; what fills up there costs little beside reading the weights.
+ *
+ * A pure function of name and size: what ran before changes no bits.
  */
 
-/** Steps between a power of two and the next. */
-export const bucketsPerOctave = 8
-
-/** The sizes `low..high` that share a program with a size; it is compiled for `high`. */
+/** The sizes `low..high` that share a program. */
 export interface Bucket {
   readonly low: number
   readonly high: number
 }
 
-/** The bucket of a size >= 0. */
-export const bucketOf = (size: number): Bucket => {
-  if (size <= bucketsPerOctave) return { low: size, high: size }
-  const step = 2 ** (Math.floor(Math.log2(size - 1)) - Math.log2(bucketsPerOctave))
+/** Steps between a power of two and the next, by the name of a dimension; a power of two. */
+const stepsOf = (name: string): number => (generation.has(name) ? 2 : 8)
+
+/** Names of dimensions in the programs of cached generation (`models/decode.ts`). */
+const generation: ReadonlySet<string> = new Set(["prompts", "rows", "kept", "places", "added"])
+
+/** The bucket of a dimension's size >= 0. */
+export const bucketOf = (name: string, size: number): Bucket => {
+  const steps = stepsOf(name)
+  if (size <= steps) return { low: size, high: size }
+  const step = Math.max(1, 2 ** Math.floor(Math.log2(size - 1)) / steps)
   const high = Math.ceil(size / step) * step
-  // the bucket before ends a step, or half a step below a power of two, lower
-  const below = 2 ** (Math.floor(Math.log2(high - 1)) - Math.log2(bucketsPerOctave))
-  return { low: Math.floor(high - below) + 1, high }
+  return { low: high - step + 1, high }
 }
+
+/** What says which table this is, in numeric classes. */
+export const tableName = "sizes in 8 and 2 steps an octave"

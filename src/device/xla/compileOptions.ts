@@ -13,7 +13,7 @@ export interface CompileOptions {
 /** Flags of every program: no more precision than was asked for, so that fusing changes no bits of 16-bit programs. */
 export const standardFlags: Readonly<Record<string, boolean | number | string>> = { xla_allow_excess_precision: false }
 
-/** Flags by which the CPU plugin compiles fast instead of well. */
+/** Flags by which the CPU plugin compiles in a third of the time programs that run up to three times as long. */
 export const quickFlags: Readonly<Record<string, boolean | number>> = {
   xla_backend_optimization_level: 0,
   xla_cpu_use_fusion_emitters: false

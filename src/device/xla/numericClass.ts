@@ -1,6 +1,6 @@
 /** The numeric classes of this backend, without its library: what a plan needs on any machine. */
 import type { NumericClass } from "../numericClass.ts"
-import { bucketsPerOctave } from "./buckets.ts"
+import { tableName } from "./buckets.ts"
 import { cpuPlugin } from "./plugins.ts"
 
 /** Providers that this backend computes for. */
@@ -14,5 +14,5 @@ export const xlaNumericClass = (
   provider,
   dtype: compute.dtype,
   threads: null,
-  runtime: `xla ${cpuPlugin.version} (highest precision, no excess precision, ${bucketsPerOctave} buckets an octave)`
+  runtime: `xla ${cpuPlugin.version} (highest precision, no excess precision, small programs unoptimised, ${tableName})`
 })

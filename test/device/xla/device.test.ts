@@ -68,7 +68,7 @@ describe.skipIf(absent !== undefined)(titled("XLA's CPU plugin as a device"), ()
     on(
       Effect.gen(function* () {
         const device = yield* Device
-        const [a, ids] = [input("a", "f32", ["rows", "time", 4]), input("ids", "i32", ["picks"])]
+        const [a, ids] = [input("a", "f32", ["groups", "time", 4]), input("ids", "i32", ["picks"])]
         // a mean, a maximum's softmax and a look-up by flat index: each would see the padding if it could
         const flat = reshape(softmax(a), [-1, 4])
         const outputs = { mean: reduceMean(tanh(a), [0, 1]), picked: gather(flat, ids) }

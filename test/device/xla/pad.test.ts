@@ -81,14 +81,20 @@ describe("padded programs give what the true sizes give", () => {
     })
 })
 
-test("buckets follow one another without gaps, and waste at most a ninth", () => {
-  let last = 0
-  for (let size = 1; size <= 5000; size++) {
-    const { high, low } = bucketOf(size)
-    expect(size >= low && size <= high, `${size} in ${low}..${high}`).toBe(true)
-    if (high !== last) expect(low, `the bucket after ${last}`).toBe(last + 1)
-    expect((high - low) / high).toBeLessThanOrEqual(1 / 9)
-    expect(bucketOf(high)).toEqual({ high, low })
-    last = high
+test("buckets follow one another without gaps, and fill up at most a ninth, or a third where rows come and go", () => {
+  for (const [name, most] of [
+    ["tokens", 1 / 9],
+    ["rows", 1 / 3]
+  ] as const) {
+    let last = 0
+    for (let size = 1; size <= 5000; size++) {
+      const { high, low } = bucketOf(name, size)
+      expect(size >= low && size <= high, `${size} in ${low}..${high}`).toBe(true)
+      if (high !== last) expect(low, `the bucket after ${last}`).toBe(last + 1)
+      expect((high - low) / high).toBeLessThanOrEqual(most)
+      expect(bucketOf(name, high)).toEqual({ high, low })
+      last = high
+    }
   }
+  expect(bucketOf("rows", 0)).toEqual({ low: 0, high: 0 })
 })
