@@ -28,6 +28,8 @@ export const Policy = folderKind("policy")
 export const Encoder = folderKind("encoder")
 /** A sentence-pair classifier as a Hugging Face folder. */
 export const Classifier = folderKind("classifier")
+/** All that a longer run of the same training needs to go on: weights, optimizer and whatever else moves. May be empty. */
+export const Checkpoint = folderKind("checkpoint")
 /** A folder of named JSON files, for people and for later stages. */
 export const Report = folderKind("report")
 

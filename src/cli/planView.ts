@@ -9,13 +9,14 @@ import { serves } from "./progress.ts"
 export const planJson = (plan: Plan) => ({
   experiment: plan.experiment,
   cells: plan.cells.map(({ id, arm, seed, params }) => ({ id, arm, seed, params })),
-  tasks: plan.tasks.map(({ key, nodes, stage, cells, state, reasons }) => ({
+  tasks: plan.tasks.map(({ key, nodes, stage, cells, state, reasons, goesOn }) => ({
     key,
     nodes,
     stage,
     cells,
     state,
-    reasons
+    reasons,
+    goesOn
   }))
 })
 
@@ -50,13 +51,18 @@ export const reasonText = (reason: Reason, node: string): string => {
   }
 }
 
+/** `goes on from step 60`, or why a task of which there is a shorter run starts again. */
+const goesOnText = ({ goesOn }: PlannedTask): ReadonlyArray<string> =>
+  goesOn === null ? [] : ["from" in goesOn ? `goes on from step ${goesOn.from}` : `restarts: ${goesOn.because}`]
+
 /** The first reasons of a task, what it says about itself before what it only inherits. */
 const why = (task: PlannedTask, most: number): string => {
   const own = task.reasons.filter((reason) => reason.kind !== "input")
   const texts = [
     ...new Set((own.length > 0 ? own : task.reasons).map((reason) => reasonText(reason, task.nodes[0] ?? task.stage)))
   ]
-  return [...texts.slice(0, most), ...(texts.length > most ? [`and ${texts.length - most} more`] : [])].join("; ")
+  const more = texts.length > most ? [`and ${texts.length - most} more`] : []
+  return [...texts.slice(0, most), ...more, ...goesOnText(task)].join("; ")
 }
 
 const styles: Readonly<Record<PlannedTask["state"], Style>> = { cached: "green", stale: "yellow", new: "cyan" }

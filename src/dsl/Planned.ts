@@ -4,6 +4,7 @@
 
 import type { NumericClass } from "../device/numericClass.ts"
 import type { Json } from "./canonical.ts"
+import type { Growth } from "./growth.ts"
 import type { AnyPipeline } from "./Pipeline.ts"
 import type { TaskNode } from "./Stage.ts"
 
@@ -99,6 +100,8 @@ export interface Lookup {
   readonly realisation: (contentKey: string, codeDigest: string) => KnownRealisation | undefined
   /** Whether the artifact's folder is there. */
   readonly artifact: (sha256: string) => boolean
+  /** Most steps, below `steps`, of a finished run of this family under this code whose checkpoint is there. */
+  readonly shorter: (family: string, codeDigest: string, steps: number) => number | undefined
   /** By cell, node, stage and which of that node's tasks with that stage (0 almost always). */
   readonly previous: (cell: string, node: string, stage: string, ordinal: number) => PreviousTask | undefined
 }
@@ -107,6 +110,7 @@ export interface Lookup {
 export const emptyLookup: Lookup = {
   realisation: () => undefined,
   artifact: () => false,
+  shorter: () => undefined,
   previous: () => undefined
 }
 
@@ -141,6 +145,10 @@ export interface PlannedTask {
   readonly source: TaskSource
   readonly state: "cached" | "stale" | "new"
   readonly reasons: ReadonlyArray<Reason>
+  /** Of a stage that can take up a shorter run. */
+  readonly growth: Growth | null
+  /** Of a task that is to run and of which there is a shorter run: the step it goes on from, or why it starts again. */
+  readonly goesOn: { readonly from: number } | { readonly because: string } | null
   /** Known where every input is cached. */
   readonly contentKey: string | null
   /** Of a cached task. */

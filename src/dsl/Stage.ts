@@ -45,6 +45,14 @@ export interface StageContext<P, I extends Kinds, O extends Kinds> {
   readonly seed: number
 }
 
+/** A stage that can take up where a shorter run of it ended. */
+export interface Grows<in P> {
+  /** The parameter that only says when to stop. */
+  readonly param: string
+  /** Why these parameters make the number of steps matter from the first on; null where they do not. */
+  readonly unless: (params: P) => string | null
+}
+
 export interface StageSpec<P, I extends Kinds, O extends Kinds, E, R> {
   /** `import.meta.url` of the module that defines the stage: the root of its code digest. */
   readonly module: string
@@ -63,6 +71,8 @@ export interface StageSpec<P, I extends Kinds, O extends Kinds, E, R> {
   readonly items?: Readonly<Record<string, Direction>>
   /** Modules of parts that the stage was composed from (rewards of a user, say): added to the code digest. */
   readonly parts?: ReadonlyArray<string>
+  /** How it goes on where a run with fewer steps ended (`growth.ts`); it then has an output `checkpoint`. */
+  readonly grows?: Grows<P> | null
   readonly run: (context: StageContext<P, I, O>) => Effect.Effect<void, E, R>
 }
 
@@ -87,6 +97,7 @@ export interface AnyStage {
   readonly metrics: Readonly<Record<string, Direction>>
   readonly items: Readonly<Record<string, Direction>>
   readonly parts: ReadonlyArray<string>
+  readonly grows: Grows<never> | null
   readonly run: (context: never) => Effect.Effect<void, unknown, unknown>
 }
 
@@ -107,7 +118,12 @@ export const make = <const Name extends string, P, const I extends Kinds, const 
   name: Name,
   spec: StageSpec<P, I, O, E, R>
 ): Stage<Name, P, I, O, E, R> => {
-  const full = { seeded: false, device: false, metrics: {}, items: {}, parts: [], ...spec }
+  const full = { seeded: false, device: false, metrics: {}, items: {}, parts: [], grows: null, ...spec }
+  if (full.grows !== null && !("checkpoint" in spec.outputs)) {
+    throw new TypeError(
+      `stage ${name}: it \`grows\`, so it needs an output \`checkpoint\` for what a longer run takes up`
+    )
+  }
   const call = (inputs: RefsOf<I>, params: P, options?: { readonly node?: string }): RefsOf<O> => {
     const node = options?.node ?? (typeof params === "object" && params !== null ? sections.get(params) : undefined)
     if (node === undefined) {

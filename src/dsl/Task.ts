@@ -43,7 +43,10 @@ export interface TaskShape {
   readonly event: (name: string, detail: unknown) => Effect.Effect<void>
   /** What people see: `step` of `of` done. Free text goes to the attempt's log by `Effect.log`. */
   readonly progress: (step: number, of: number) => Effect.Effect<void>
-  /** The newest verified checkpoint of an interrupted attempt of this very task and code, if there is one. */
+  /**
+   * The newest verified checkpoint of an interrupted attempt of this very task and code, or what a shorter run handed over;
+   * whichever is further.
+   */
   readonly resume: Effect.Effect<Option.Option<Checkpoint>>
   /** True when a checkpoint is due: two seconds after the last, or one step, whichever is later. */
   readonly checkpointDue: Effect.Effect<boolean>
@@ -53,6 +56,11 @@ export interface TaskShape {
     state: unknown,
     write: (dir: string) => Effect.Effect<void, E, R>
   ) => Effect.Effect<void, E, R>
+  /**
+   * Of a stage that `grows`: its output `checkpoint` holds all that a longer run needs to go on with `step`. The rows so
+   * far are that run's rows too, those after this call are not.
+   */
+  readonly handOver: (step: number, state: unknown) => Effect.Effect<void>
   /** A folder of this attempt for scratch files; not kept. */
   readonly scratch: string
 }

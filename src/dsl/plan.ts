@@ -8,6 +8,7 @@ import { numericClassOf } from "../device/classOf.ts"
 import type { NumericClass } from "../device/numericClass.ts"
 import type { Json } from "./canonical.ts"
 import { CodeUnreadable, codeManifests } from "./digest.ts"
+import { familyKey, growthOf } from "./growth.ts"
 import { codeModules, contentKey, encodeParams, keyParams, taskKey } from "./key.ts"
 import type { CodeManifest, LoadedExperiment, Lookup, Plan, PlannedCell, PlannedTask, Variant } from "./Planned.ts"
 import { reasonsFor } from "./reasons.ts"
@@ -20,7 +21,7 @@ export interface PlanOptions {
 }
 
 interface Draft {
-  readonly task: Omit<PlannedTask, "state" | "reasons" | "contentKey" | "realisation" | "nodes" | "cells">
+  readonly task: Omit<PlannedTask, "state" | "reasons" | "goesOn" | "contentKey" | "realisation" | "nodes" | "cells">
   readonly nodes: Set<string>
   readonly cells: Set<string>
   /** Where the previous run may have bound another task. */
@@ -132,7 +133,8 @@ const draftTasks = (
             seed: parts.seed,
             class: parts.class,
             code: code.get(node)!,
-            source: { pipeline: variant.pipeline.file, params: variant.params, index }
+            source: { pipeline: variant.pipeline.file, params: variant.params, index },
+            growth: growthOf(stage, node.params)
           },
           nodes: new Set<string>(),
           cells: new Set<string>(),
@@ -160,6 +162,15 @@ const ordinalsOf = (variant: Variant): ReadonlyArray<number> => {
   })
 }
 
+/** Whether a task with these inputs takes up a shorter run, where there is one. */
+const goesOn = (task: Draft["task"], inputs: Readonly<Record<string, string>>, lookup: Lookup) => {
+  if (task.growth === null) return null
+  const { because, param, steps } = task.growth
+  const family = familyKey({ ...task, params: task.keyParams }, param, inputs)
+  const from = lookup.shorter(family, task.code.digest, steps)
+  return from === undefined ? null : because === null ? { from } : { because }
+}
+
 /** Which tasks exist, and why the others do not. A task whose inputs are to be made is not cached (yet). */
 const judge = (
   drafts: ReadonlyArray<Draft>,
@@ -173,7 +184,8 @@ const judge = (
       return [name, from.realisation?.outputs[output]?.sha256] as const
     })
     const known = inputs.every((entry): entry is readonly [string, string] => entry[1] !== undefined)
-    const content = known ? contentKey({ ...task, params: task.keyParams }, Object.fromEntries(inputs)) : null
+    const parts = { ...task, params: task.keyParams }
+    const content = known ? contentKey(parts, Object.fromEntries(inputs)) : null
     const found = content === null ? undefined : lookup.realisation(content, task.code.digest)
     const lost = Object.entries(found?.outputs ?? {}).filter(([, { sha256 }]) => !lookup.artifact(sha256))
     const cached = found !== undefined && lost.length === 0
@@ -193,6 +205,7 @@ const judge = (
         ownPackage,
         unmade: inputs.flatMap(([name, sha256]) => (sha256 === undefined ? [name] : []))
       }),
+      goesOn: known && !cached ? goesOn(task, Object.fromEntries(inputs), lookup) : null,
       contentKey: content,
       realisation: cached ? found : null
     })

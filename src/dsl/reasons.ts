@@ -96,5 +96,5 @@ export const leafDifferences = (
   return equal ? [] : [[path, old ?? null, now ?? null]]
 }
 
-const isRecord = (value: Json | undefined): value is { readonly [key: string]: Json } =>
+export const isRecord = (value: Json | undefined): value is { readonly [key: string]: Json } =>
   typeof value === "object" && value !== null && !Array.isArray(value)

@@ -11,9 +11,11 @@ import { type FileFailure, fileFailure } from "../artifact/FileFailure.ts"
 import { syncFolder } from "../artifact/folder.ts"
 import { type Output, writeRealisation } from "../artifact/realisation.ts"
 import type { Store, StoreError } from "../artifact/store.ts"
+import { familyKey } from "../dsl/growth.ts"
 import type { PlannedTask } from "../dsl/Planned.ts"
 import type { Interrupted } from "./checkpoint.ts"
 import type { Failure } from "./events.ts"
+import { handedOver, joinFamily } from "./families.ts"
 import { newId } from "./ids.ts"
 import type { RunJournal } from "./runJournal.ts"
 import type { TaskFile } from "./taskFile.ts"
@@ -94,7 +96,17 @@ const verifyInputs = Effect.fnUntraced(function* (store: Store, { inputs }: Read
 const start = Effect.fnUntraced(function* (place: Workplace, ready: Ready) {
   const { task, contentKey, inputs } = ready
   const codeDigest = task.code.digest
-  const resumes = (yield* place.interrupted.find(contentKey, codeDigest)) ?? null
+  const { growth } = task
+  const family =
+    growth === null
+      ? null
+      : { key: familyKey({ ...task, params: task.keyParams }, growth.param, inputs), steps: growth.steps }
+  const own = yield* place.interrupted.find(contentKey, codeDigest)
+  const shorter =
+    family === null || growth?.because !== null
+      ? undefined
+      : yield* handedOver(place, { family: family.key, codeDigest, steps: family.steps, after: own?.step ?? 0 })
+  const resumes = shorter ?? own ?? null
   const attempt = newId(Date.now())
   const dir = join(place.root, "attempts", attempt)
   const asked: TaskFile = {
@@ -110,6 +122,7 @@ const start = Effect.fnUntraced(function* (place: Workplace, ready: Ready) {
     inputs,
     seed: task.seed,
     class: task.class,
+    family,
     resumes
   }
   yield* Effect.tryPromise({ try: () => writeDurably(dir, asked), catch: fileFailure("writing", dir) })
@@ -172,6 +185,8 @@ export const settle = Effect.fnUntraced(function* (
   })
   yield* tidy
   if (outcome.state === "done" && published?._tag === "Success") {
+    // First: with the realisation alone nothing would ever write it.
+    yield* joinFamily(place.root, attempt, outcome.outputs)
     yield* writeRealisation(place.root, {
       format: 1,
       contentKey,

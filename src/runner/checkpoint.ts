@@ -19,12 +19,20 @@ export const ResumePoint = Schema.Struct({
   offset: Schema.Int,
   step: Schema.Int,
   state: Schema.Unknown,
-  sha256: Schema.String
+  sha256: Schema.String,
+  /** It is an artifact that a shorter run left, and no folder of the attempt. */
+  artifact: Schema.optionalKey(Schema.Boolean)
 })
 export type ResumePoint = typeof ResumePoint.Type
 
 /** Folder of a checkpoint within its attempt's folder. */
 export const checkpointDir = (attemptDir: string, step: number): string => join(attemptDir, "checkpoint", String(step))
+
+/** Folder of what an attempt takes up; `attemptDir` is any attempt's. */
+export const resumeDir = (attemptDir: string, { artifact, attempt, sha256, step }: ResumePoint): string =>
+  artifact === true
+    ? join(attemptDir, "..", "..", "artifacts", sha256)
+    : checkpointDir(join(attemptDir, "..", attempt), step)
 
 /** First phase: an empty folder for `step`. */
 export const beginCheckpoint = async (attemptDir: string, step: number): Promise<string> => {

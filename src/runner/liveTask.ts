@@ -8,9 +8,9 @@ import { mkdirSync } from "node:fs"
 import { join } from "node:path"
 import { Effect, Option } from "effect"
 import type { Checkpoint, TaskShape } from "../dsl/Task.ts"
-import { beginCheckpoint, checkpointDir, commitCheckpoint } from "./checkpoint.ts"
+import { beginCheckpoint, commitCheckpoint, resumeDir } from "./checkpoint.ts"
 import type { JournalWriter } from "./journal.ts"
-import { nonFinite } from "./nonFinite.ts"
+import { assertJson, nonFinite } from "./nonFinite.ts"
 import type { TaskFile } from "./taskFile.ts"
 
 const checkpointEveryMs = 2000
@@ -91,8 +91,8 @@ export const liveTask = (attemptDir: string, asked: TaskFile, journal: JournalWr
 
   const resume = Effect.sync((): Option.Option<Checkpoint> => {
     if (!head(true) || asked.resumes === null) return Option.none()
-    const { attempt, step, state } = asked.resumes
-    return Option.some({ step, dir: checkpointDir(join(attemptDir, "..", attempt), step), state })
+    const { step, state } = asked.resumes
+    return Option.some({ step, dir: resumeDir(attemptDir, asked.resumes), state })
   })
 
   const checkpointDue = turn.pipe(
@@ -116,6 +116,12 @@ export const liveTask = (attemptDir: string, asked: TaskFile, journal: JournalWr
     if (stopping) return yield* Effect.interrupt
   })
 
+  // Its hash is known when the output is; the line says which rows go with it.
+  const handOver = (step: number, state: unknown): void => {
+    assertJson(state, "the state of output checkpoint")
+    row({ t: "checkpoint", step, state: state ?? null, output: "checkpoint", offset: journal.length() })
+  }
+
   const scratch = join(attemptDir, "scratch")
   mkdirSync(scratch, { recursive: true })
 
@@ -135,6 +141,7 @@ export const liveTask = (attemptDir: string, asked: TaskFile, journal: JournalWr
       resume,
       checkpointDue,
       checkpoint,
+      handOver: (step, state) => Effect.sync(() => handOver(step, state)),
       scratch
     },
     event,

@@ -11,6 +11,7 @@ import type { NumericClass } from "../device/numericClass.ts"
 import type { Json } from "../dsl/canonical.ts"
 import type { Lookup, PreviousTask } from "../dsl/Planned.ts"
 import { keptCode } from "./code.ts"
+import { shorterRuns } from "./families.ts"
 import { readJournal } from "./journal.ts"
 import { runIds } from "./recovery.ts"
 
@@ -109,6 +110,8 @@ export const warehouseLookup = (root: string, experiment: string): Lookup => {
   return {
     realisation: (contentKey, codeDigest) => readRealisation(root, contentKey, codeDigest),
     artifact: store.has,
+    shorter: (family, codeDigest, steps) =>
+      shorterRuns(root, family, codeDigest, steps).find(({ checkpoint }) => store.has(checkpoint))?.steps,
     previous: (cell, node, stage, ordinal) => {
       let newest: PreviousTask | undefined
       for (let n = 0; ; n++) {

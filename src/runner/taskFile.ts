@@ -28,7 +28,9 @@ export const TaskFile = Schema.Struct({
       runtime: Schema.String
     })
   ),
-  /** Where an interrupted attempt at the same content and code is taken up. */
+  /** Of a stage that can take up a shorter run: the runs equal to it but for the number of steps, and its own number. */
+  family: Schema.optionalKey(Schema.NullOr(Schema.Struct({ key: Schema.String, steps: Schema.Int }))),
+  /** Where an interrupted attempt at the same content and code, or a shorter run of the family, is taken up. */
   resumes: Schema.NullOr(ResumePoint)
 })
 export type TaskFile = typeof TaskFile.Type

@@ -14,7 +14,7 @@
  * Rollout and scoring are the functions of the stages `generate` and `score`; here they are steps, journaled and not cached.
  */
 import { Effect, Schema } from "effect"
-import { Encoder, Policy, Situations } from "../artifact/kinds.ts"
+import { Checkpoint, Encoder, Policy, Situations } from "../artifact/kinds.ts"
 import type { Situation } from "../data/records.ts"
 import * as Stage from "../dsl/Stage.ts"
 import { type SampleRow, Task } from "../dsl/Task.ts"
@@ -32,7 +32,7 @@ import { grpoRefusals, objectiveOf, paramsOf } from "./grpo/params.ts"
 import { openReference } from "./grpo/reference.ts"
 import { collect, type Rollouts } from "./grpo/rollouts.ts"
 import { openEncoder } from "./models.ts"
-import { optimizerSettings } from "./optimizing.ts"
+import { finalOf, growing, optimizerSettings } from "./optimizing.ts"
 import { stepRows } from "./order.ts"
 import { meanScores, openReward, type Score } from "./scoring.ts"
 import { runSteps } from "./steps.ts"
@@ -105,9 +105,10 @@ export const grpoWith = (parts: ReadonlyArray<AnyRewardPart>) =>
     version: 1,
     params: paramsOf(parts),
     inputs: { policy: Policy, prompts: Situations, estimator: Encoder },
-    outputs: { policy: Policy },
+    outputs: { policy: Policy, checkpoint: Checkpoint },
     seeded: true,
     device: true,
+    grows: growing,
     metrics: {
       loss: "none",
       grad_norm: "none",
@@ -204,6 +205,7 @@ export const grpoWith = (parts: ReadonlyArray<AnyRewardPart>) =>
       const file = (dir: string) => `${dir}/trainer.safetensors`
       yield* runSteps({
         total: params.steps,
+        final: finalOf(params, outputs.checkpoint),
         restore: (dir) => Effect.andThen(trainer.restore(file(dir)), reference ? reference.restore(dir) : Effect.void),
         save: (dir) => Effect.andThen(trainer.checkpoint(file(dir)), reference ? reference.save(dir) : Effect.void),
         step

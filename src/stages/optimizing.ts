@@ -1,5 +1,6 @@
 /** The optimizer's parameters, as every training stage has them (AdamW, schedule, clipping). */
 import { Schema } from "effect"
+import type { Folder } from "../artifact/Kind.ts"
 import * as Param from "../dsl/param.ts"
 import type { OptimizerSettings } from "../models/optimizer.ts"
 
@@ -42,3 +43,17 @@ export const optimizerSettings = (params: typeof Fields.Type, totalUpdates: numb
   beta2: params.beta2,
   maxGradientNorm: params.maxGradientNorm
 })
+
+/**
+ * Training by these settings takes up a shorter run unless the learning rate of a step depends on how many there are. Such a
+ * stage has an output `checkpoint`, into which `runSteps` leaves its last state: `finalOf`.
+ */
+export const growing = {
+  param: "steps",
+  unless: ({ schedule }: Pick<typeof Fields.Type, "schedule">) =>
+    schedule === "constant" ? null : `the ${schedule} schedule spans all steps`
+}
+
+/** Where to leave the last state; nowhere if no longer run could take it up: the output is then empty. */
+export const finalOf = (params: Pick<typeof Fields.Type, "schedule">, checkpoint: Folder): string | undefined =>
+  growing.unless(params) === null ? checkpoint.dir : undefined

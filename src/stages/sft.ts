@@ -7,13 +7,13 @@
  * continued-SFT control are this stage with other data and settings. With 0 steps the policy passes through untrained.
  */
 import { Effect, Schema } from "effect"
-import { Demonstrations, Policy } from "../artifact/kinds.ts"
+import { Checkpoint, Demonstrations, Policy } from "../artifact/kinds.ts"
 import * as Param from "../dsl/param.ts"
 import * as Stage from "../dsl/Stage.ts"
 import * as PolicyModel from "../models/Policy.ts"
 import { sft as objective } from "../objectives/sft.ts"
 import { fitting, tooLongField } from "./fitting.ts"
-import { optimizerFields, optimizerSettings } from "./optimizing.ts"
+import { finalOf, growing, optimizerFields, optimizerSettings } from "./optimizing.ts"
 import { stepRows } from "./order.ts"
 import { runSteps } from "./steps.ts"
 
@@ -41,9 +41,10 @@ export const sft = Stage.make("sft", {
   version: 1,
   params: SftParams,
   inputs: { policy: Policy, data: Demonstrations },
-  outputs: { policy: Policy },
+  outputs: { policy: Policy, checkpoint: Checkpoint },
   seeded: true,
   device: true,
+  grows: growing,
   metrics: {
     loss: "lower",
     entropy: "none",
@@ -69,6 +70,7 @@ export const sft = Stage.make("sft", {
     const rowsOf = stepRows(seed, order, Math.max(1, sequences.length), params.batchSize)
     yield* runSteps({
       total: params.steps,
+      final: finalOf(params, outputs.checkpoint),
       restore: (dir) => trainer.restore(`${dir}/trainer.safetensors`),
       save: (dir) => trainer.checkpoint(`${dir}/trainer.safetensors`),
       step: (k) =>

@@ -1,7 +1,7 @@
 /**
  * The loop that every training stage runs: steps with metrics, progress and checkpoints, resumed where an interrupted
- * attempt stopped. A step draws its data and its randomness by its number alone, so N steps equal k steps, a kill and
- * the rest, bit for bit.
+ * attempt stopped, or where a shorter run ended. A step draws its data and its randomness by its number alone, so N steps
+ * equal k steps, a kill and the rest, bit for bit.
  */
 import { Clock, Effect, Option, Schema } from "effect"
 import { Task } from "../dsl/Task.ts"
@@ -31,6 +31,8 @@ export interface Steps<E, R> {
   readonly state?: () => unknown
   /** Does step `k` (from 0) and returns its metrics; `tokens`, if given, becomes `perf/tokens_per_second`. */
   readonly step: (k: number) => Effect.Effect<Readonly<Record<string, number>>, E, R>
+  /** Where the state after the last step is left for a longer run (`Stage.grows`); nowhere if it is left out. */
+  readonly final?: string | undefined
   /** Metrics that must be finite; `loss` and `grad_norm` unless said otherwise. */
   readonly finite?: ReadonlyArray<string>
 }
@@ -71,4 +73,7 @@ export const runSteps = Effect.fn("steps")(function* <E, R>(options: Steps<E, R>
       yield* task.checkpoint(k + 1, options.state?.() ?? null, options.save)
     }
   }
+  if (options.final === undefined || options.total === 0) return
+  yield* options.save(options.final)
+  yield* task.handOver(options.total, options.state?.() ?? null)
 })

@@ -30,6 +30,8 @@ const task = (
   source: { pipeline: "", params: {}, index: 0 },
   state: "new",
   reasons: [],
+  growth: null,
+  goesOn: null,
   contentKey: null,
   realisation: null,
   ...more
@@ -75,8 +77,20 @@ it("prints for scripts what docs/cli.md promises, and nothing else", () => {
     stage: "grpo",
     cells: ["x/op/seed=1"],
     state: "stale",
-    reasons: [{ kind: "param", path: "reward.uniqueness.weight", old: 0.3, new: 0.1234 }]
+    reasons: [{ kind: "param", path: "reward.uniqueness.weight", old: 0.3, new: 0.1234 }],
+    goesOn: null
   })
+})
+
+it("says where training goes on, and why it does not", () => {
+  const steps = reason("param", "grpo.steps", 60, 120)
+  const tasks = [
+    task("g", "grpo", ["x/op/seed=1"], { state: "stale", reasons: [steps], goesOn: { from: 60 } }),
+    task("s", "sft", ["x/op/seed=1"], { goesOn: { because: "the cosine schedule spans all steps" } })
+  ]
+  const lines = planLines({ experiment: "x", cells: [cell("op", 1, ["g", "s"])], tasks })
+  expect(lines.at(-2)).toMatch(/grpo\.steps 60 → 120; goes on from step 60$/)
+  expect(lines.at(-1)).toMatch(/ restarts: the cosine schedule spans all steps$/)
 })
 
 describe("reasons in words", () => {

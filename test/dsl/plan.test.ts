@@ -4,6 +4,7 @@ import { describe, expect, it } from "vitest"
 import { classText, type NumericClass } from "../../src/device/numericClass.ts"
 import { onnxNumericClass } from "../../src/device/onnx/numericClass.ts"
 import { canonicalJson, hashOf, sha256 } from "../../src/dsl/canonical.ts"
+import { familyKey } from "../../src/dsl/growth.ts"
 import { contentKey, keyParams, taskKey } from "../../src/dsl/key.ts"
 import {
   emptyLookup,
@@ -167,6 +168,7 @@ const warehouse = (ran: Plan, changes: Partial<Lookup> = {}): Lookup => {
   return {
     realisation: (content, code) => byContent.get(`${content} ${code}`),
     artifact: () => true,
+    shorter: () => undefined,
     previous: (cell, node, stage, ordinal): PreviousTask | undefined => {
       const t = bound.get(`${cell} ${node} ${stage} ${ordinal}`)
       return t === undefined ? undefined : { ...t, params: t.keyParams, codeDigest: t.code.digest, done: true }
@@ -205,6 +207,32 @@ describe("states", () => {
     expect(by(after, "evaluate")[0]?.reasons).toEqual([
       { kind: "input", path: "policy", old: by(before, "grpo")[0]?.key, new: by(after, "grpo")[0]?.key }
     ])
+  })
+
+  it("more steps go on from a shorter run of the same family, or say why not", async () => {
+    const before = await planned(await load(yaml))
+    const situations = `${by(before, "data")[0]?.key}/situations`
+    // What a warehouse would have entered for the 100 steps that ran, whatever else is asked of it.
+    const familyOf = (t: PlannedTask) => familyKey({ ...t, params: t.keyParams }, t.growth?.param ?? "", { situations })
+    const after = async (...set: ReadonlyArray<string>) => {
+      const ran = await planned(await load(yaml, { set: set.filter((one) => !one.includes("steps")) }))
+      const shorter: Lookup["shorter"] = (family, code, steps) => {
+        const member = by(ran, "warmStart").find((t) => familyOf(t) === family && t.code.digest === code)
+        return member?.growth && member.growth.steps < steps ? member.growth.steps : undefined
+      }
+      return planned(await load(yaml, { set }), warehouse(before, { shorter }))
+    }
+    const warm = async (...set: ReadonlyArray<string>) => by(await after(...set), "warmStart")[0]
+    const longer = await warm("warmStart.steps=120")
+    expect(longer).toMatchObject({ state: "stale", goesOn: { from: 100 }, growth: { steps: 120, because: null } })
+    expect(longer?.contentKey).not.toBe(by(before, "warmStart")[0]?.contentKey)
+    // Never from a longer one; a task that is there, or that cannot grow, says nothing.
+    expect((await warm("warmStart.steps=80"))?.goesOn).toBeNull()
+    expect((await warm())?.goesOn).toBeNull()
+    expect(by(await after("grpo.steps=99"), "grpo")[0]).toMatchObject({ goesOn: null, growth: null })
+    expect(await warm("warmStart.steps=120", "warmStart.learningRate=2")).toMatchObject({
+      goesOn: { because: "so fast it must be planned" }
+    })
   })
 
   it("a new seed is a new cell; a changed base is a reason", async () => {

@@ -140,6 +140,31 @@ describe("grpo", () => {
     })
   )
 
+  it.live("3 steps go on from the checkpoint of 2, the moving reference and a scheduled weight included", () =>
+    Effect.gen(function* () {
+      const { inputs } = yield* ground
+      const all = {
+        ...params,
+        klCoefficient: 0.01,
+        reference: { syncEvery: 2, mix: 0.5 },
+        warmupSteps: 3,
+        reward: { ...params.reward, coverage: { weight: { from: 0.1, to: 0.6, steps: 3 } } }
+      }
+      const whole = yield* runStage(grpo, { dir: fresh(), inputs, params: { ...all, steps: 3 }, seed: 2 })
+      const less = yield* runStage(grpo, { dir: fresh(), inputs, params: { ...all, steps: 2 }, seed: 2 })
+      const resume = { step: 2, dir: less.out.checkpoint, state: less.said.handedOver[0]!.state }
+      const rest = yield* runStage(grpo, { dir: fresh(), inputs, params: { ...all, steps: 3 }, seed: 2, resume })
+      assert.deepStrictEqual([...less.said.samples, ...rest.said.samples], whole.said.samples)
+      assert.deepStrictEqual([...timeless(less.said), ...timeless(rest.said)], timeless(whole.said))
+      assert.deepStrictEqual(weights(rest.out.policy), weights(whole.out.policy))
+      const left = (dir: string, file: string) => readFileSync(join(dir, file))
+      for (const file of ["trainer.safetensors", "reference/model.safetensors"])
+        assert.deepStrictEqual(left(rest.out.checkpoint, file), left(whole.out.checkpoint, file))
+      assert.isNull(grpo.grows!.unless({ schedule: "constant" } as never))
+      assert.strictEqual(grpo.grows!.unless({ schedule: "linear" } as never), "the linear schedule spans all steps")
+    })
+  )
+
   it.live("a learning rate of 0, weights of 0 and 0 steps leave the policy as it is, bit for bit", () =>
     Effect.gen(function* () {
       const { inputs } = yield* ground

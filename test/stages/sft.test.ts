@@ -1,5 +1,5 @@
 /** Supervised fine-tuning as a stage: resumption to the last bit, 0 steps, a learning rate of 0, learning. */
-import { readFileSync } from "node:fs"
+import { readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit } from "effect"
@@ -34,6 +34,28 @@ describe("sft", () => {
       const rest = yield* runStage(sft, { dir: fresh(), inputs, params, seed: 4, resume })
       assert.deepStrictEqual(weights(rest.out.policy), weights(whole.out.policy))
       assert.deepStrictEqual([...timeless(first.said), ...timeless(rest.said)], timeless(whole.said))
+    })
+  )
+
+  it.live("more steps go on from the checkpoint of fewer, where the schedule is constant: to the last bit", () =>
+    Effect.gen(function* () {
+      const inputs = yield* ground
+      const constant = { ...params, schedule: "constant" }
+      const whole = yield* runStage(sft, { dir: fresh(), inputs, params: constant, seed: 4 })
+      const less = yield* runStage(sft, { dir: fresh(), inputs, params: { ...constant, steps: 4 }, seed: 4 })
+      assert.deepStrictEqual(less.said.handedOver, [{ step: 4, state: null, metrics: 4 }])
+      const resume = { step: 4, dir: less.out.checkpoint, state: null }
+      const rest = yield* runStage(sft, { dir: fresh(), inputs, params: constant, seed: 4, resume })
+      assert.deepStrictEqual(weights(rest.out.policy), weights(whole.out.policy))
+      assert.deepStrictEqual([...timeless(less.said), ...timeless(rest.said)], timeless(whole.said))
+      // What a still longer run would take up is the same too, optimizer and all.
+      const left = (dir: string) => readFileSync(join(dir, "trainer.safetensors"))
+      assert.deepStrictEqual(left(rest.out.checkpoint), left(whole.out.checkpoint))
+      assert.isNull(sft.grows!.unless(constant as never))
+      // A schedule over all steps makes the first ones depend on the last.
+      const cosine = yield* runStage(sft, { dir: fresh(), inputs, params: { ...params, steps: 2 }, seed: 4 })
+      assert.deepStrictEqual([cosine.said.handedOver, readdirSync(cosine.out.checkpoint)], [[], []])
+      assert.strictEqual(sft.grows!.unless({ schedule: "cosine" } as never), "the cosine schedule spans all steps")
     })
   )
 

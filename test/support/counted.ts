@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { Effect, Layer, Schema } from "effect"
+import { growthOf } from "../../src/dsl/growth.ts"
 import { encodeParams, keyParams, taskKey } from "../../src/dsl/key.ts"
 import { build } from "../../src/dsl/Pipeline.ts"
 import type { Plan, PlannedCell, PlannedTask } from "../../src/dsl/Planned.ts"
@@ -57,6 +58,8 @@ export const planOf = (
         source: { pipeline: fileURLToPath(new URL("./counting.ts", import.meta.url)), params: encoded, index },
         state: "new",
         reasons: [],
+        growth: growthOf(node.stage, node.params),
+        goesOn: null,
         contentKey: null,
         realisation: null
       })

@@ -7,7 +7,7 @@ import { readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import { Effect, Option, Schema } from "effect"
-import { Dataset, Report } from "../../src/artifact/kinds.ts"
+import { Checkpoint, Dataset, Report } from "../../src/artifact/kinds.ts"
 import * as Pipeline from "../../src/dsl/Pipeline.ts"
 import * as Stage from "../../src/dsl/Stage.ts"
 import { Task } from "../../src/dsl/Task.ts"
@@ -47,11 +47,14 @@ export const walk = Stage.make("walk", {
     /** Checkpoints after every step instead of every two seconds. */
     eager: withDefault(Schema.Boolean, false),
     mood: withDefault(Mood, "well"),
-    at: int(3)
+    at: int(3),
+    /** A longer walk goes on where this one ends. */
+    grow: withDefault(Schema.Boolean, false)
   }),
   inputs: { data: Numbers },
-  outputs: { state: Report },
+  outputs: { state: Report, checkpoint: Checkpoint },
   seeded: true,
+  grows: { param: "steps", unless: ({ grow }) => (grow ? null : "the walk is planned as a whole") },
   run: Effect.fnUntraced(function* ({ params, inputs, outputs, seed }) {
     const task = yield* Task
     const rows = yield* inputs.data.rows
@@ -63,6 +66,7 @@ export const walk = Stage.make("walk", {
       from === undefined
         ? new Float64Array(rows.map((row) => row.value))
         : new Float64Array(new Uint8Array(readFileSync(join(from.dir, "weights.bin"))).buffer)
+    const save = (dir: string): void => writeFileSync(join(dir, "weights.bin"), new Uint8Array(weights.buffer))
     for (; step < params.steps; step++) {
       if (step === params.at) yield* misbehave(params.mood, step)
       random = (Math.imul(random, 1664525) + 1013904223) >>> 0
@@ -81,10 +85,13 @@ export const walk = Stage.make("walk", {
       const due = yield* task.checkpointDue
       if ((due || params.eager) && step + 1 < params.steps) {
         const state = params.mood === "badState" ? { best: Number.NEGATIVE_INFINITY } : { random }
-        yield* task.checkpoint(step + 1, state, (dir) =>
-          Effect.sync(() => writeFileSync(join(dir, "weights.bin"), new Uint8Array(weights.buffer)))
-        )
+        yield* task.checkpoint(step + 1, state, (dir) => Effect.sync(() => save(dir)))
       }
+    }
+    if (params.grow) {
+      save(outputs.checkpoint.dir)
+      yield* task.handOver(params.steps, { random })
+      yield* task.metrics(params.steps - 1, { end: params.steps })
     }
     writeFileSync(join(outputs.state.dir, "weights.json"), JSON.stringify([...weights]))
   })

@@ -14,6 +14,8 @@ export interface Said {
   readonly events: Array<{ readonly name: string; readonly detail: unknown }>
   readonly progress: Array<{ readonly step: number; readonly of: number }>
   readonly checkpoints: Array<Checkpoint>
+  /** What was handed over to a longer run, and how many metric rows go with it. */
+  readonly handedOver: Array<{ readonly step: number; readonly state: unknown; readonly metrics: number }>
 }
 
 export interface MemoryTaskOptions {
@@ -29,7 +31,7 @@ export interface MemoryTaskOptions {
 }
 
 export const memoryTask = (options: MemoryTaskOptions): { readonly task: TaskShape; readonly said: Said } => {
-  const said: Said = { metrics: [], samples: [], items: [], events: [], progress: [], checkpoints: [] }
+  const said: Said = { metrics: [], samples: [], items: [], events: [], progress: [], checkpoints: [], handedOver: [] }
   const scratch = join(options.dir, "scratch")
   mkdirSync(scratch, { recursive: true })
   let asked = 0
@@ -52,6 +54,11 @@ export const memoryTask = (options: MemoryTaskOptions): { readonly task: TaskSha
     resume: Effect.succeed(Option.fromNullishOr(options.resume)),
     checkpointDue: Effect.sync(() => options.checkpointEvery !== undefined && ++asked % options.checkpointEvery === 0),
     checkpoint,
+    handOver: (step, state) =>
+      Effect.sync(() => {
+        const back: unknown = JSON.parse(JSON.stringify(state ?? null))
+        said.handedOver.push({ step, state: back, metrics: said.metrics.length })
+      }),
     scratch
   }
   return { task, said }

@@ -1,6 +1,6 @@
 /** Stages that do nothing, shaped like Overtone's own: what the planner's tests wire up. */
 import { Effect, Schema } from "effect"
-import { Dataset, Encoder, Policy, Report } from "../../../../src/artifact/kinds.ts"
+import { Checkpoint, Dataset, Encoder, Policy, Report } from "../../../../src/artifact/kinds.ts"
 import * as Param from "../../../../src/dsl/param.ts"
 import * as Stage from "../../../../src/dsl/Stage.ts"
 
@@ -46,7 +46,8 @@ export const sft = Stage.make("sft", {
     learningRate: Param.number(1e-3, "peak learning rate", { min: 0 })
   }),
   inputs: { situations: Situations },
-  outputs: { policy: Policy },
+  outputs: { policy: Policy, checkpoint: Checkpoint },
+  grows: { param: "steps", unless: ({ learningRate }) => (learningRate > 1 ? "so fast it must be planned" : null) },
   seeded: true,
   device: true,
   metrics: { loss: "lower", updates: "none" },
