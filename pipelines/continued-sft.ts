@@ -4,16 +4,20 @@
  */
 import * as Pipeline from "overtone/dsl/Pipeline"
 import { SftParams, sft } from "overtone/stages/sft"
-import { evaluated, groundParams, layGround } from "./ground.ts"
-import { groundRefusals } from "./refusals.ts"
+import { evaluated, groundParams, layGround, whereMeasured } from "./ground.ts"
+import { groundRefusals, sftRefusals } from "./refusals.ts"
 
 export default Pipeline.make(
   "continued-sft",
   { ...groundParams, continuedSft: SftParams },
   (p) => {
     const ground = layGround(p)
-    const { policy } = sft({ policy: ground.warmStart, data: ground.demonstrations }, p.continuedSft)
+    const { demonstrations: data, developmentDemonstrations, warmStart } = ground
+    const { policy } = sft(
+      { policy: warmStart, data, ...whereMeasured(p.continuedSft, () => developmentDemonstrations) },
+      p.continuedSft
+    )
     return evaluated(policy, ground, p.evaluate)
   },
-  { check: groundRefusals }
+  { check: (p) => [...groundRefusals(p), ...sftRefusals(p, "continuedSft", p.continuedSft)] }
 )

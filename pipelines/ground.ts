@@ -6,6 +6,7 @@
  *           ├─> triplets ─> estimator
  *           └─> nli
  */
+import type { AnyKind } from "overtone/artifact/Kind"
 import type { Classifier, Demonstrations, Encoder, Policy, Situations, WorldFolder } from "overtone/artifact/kinds"
 import * as Param from "overtone/dsl/param"
 import type { Ref } from "overtone/dsl/Stage"
@@ -44,23 +45,39 @@ export interface Ground {
   readonly train: Ref<typeof Situations>
   /** What the evaluation asks: the split that `evaluate.split` names. */
   readonly held: Ref<typeof Situations>
+  /** What a training may be measured on; `whereMeasured` gives it only to one that asks. */
+  readonly development: Ref<typeof Situations>
   readonly demonstrations: Ref<typeof Demonstrations>
+  readonly developmentDemonstrations: Ref<typeof Demonstrations>
   readonly warmStart: Ref<typeof Policy>
   readonly estimator: Ref<typeof Encoder>
   readonly nli: Ref<typeof Classifier> | undefined
   readonly world: Ref<typeof WorldFolder> | undefined
 }
 
+/** Development data for a training that is measured on it, and no dependency for one that is not. */
+export const whereMeasured = <K extends AnyKind>(params: { readonly evaluateEvery: number }, data: () => Ref<K>) =>
+  params.evaluateEvery > 0 ? { development: data() } : {}
+
 /** On the synthetic world: everything from scratch, the pretraining on the world's own text. */
 const onWorld = (p: GroundParams, settings: Extract<GroundParams["data"], { readonly source: "world" }>): Ground => {
   const made = world({}, settings)
   const { policy: base } = basePolicy({ world: made.world }, p.policy)
-  const { policy: pretrained } = sft({ policy: base, data: made.pretraining }, p.pretrain)
-  const { policy: warmStart } = sft({ policy: pretrained, data: made.demonstrations }, p.warmStart)
+  const held = () => made.developmentDemonstrations
+  const { policy: pretrained } = sft(
+    { policy: base, data: made.pretraining, ...whereMeasured(p.pretrain, held) },
+    p.pretrain
+  )
+  const { policy: warmStart } = sft(
+    { policy: pretrained, data: made.demonstrations, ...whereMeasured(p.warmStart, held) },
+    p.warmStart
+  )
   return {
     train: made.train,
     held: made[p.evaluate.split],
+    development: made.development,
     demonstrations: made.demonstrations,
+    developmentDemonstrations: made.developmentDemonstrations,
     warmStart,
     estimator: estimator(triplets({ world: made.world }, p.triplets), p.estimator).estimator,
     nli: nli({ pairs: made.nliPairs }, p.nli).classifier,
@@ -72,14 +89,23 @@ const onWorld = (p: GroundParams, settings: Extract<GroundParams["data"], { read
 const onFile = (p: GroundParams, source: Extract<GroundParams["data"], { readonly source: "file" }>): Ground => {
   const made = dataset({}, source)
   const { policy: base } = basePolicy({}, p.policy)
-  const { policy: warmStart } = sft({ policy: base, data: made.demonstrations }, p.warmStart)
+  const { policy: warmStart } = sft(
+    {
+      policy: base,
+      data: made.demonstrations,
+      ...whereMeasured(p.warmStart, () => made.developmentDemonstrations)
+    },
+    p.warmStart
+  )
   const { encoder: pretrained } = encoder({}, p.encoder)
   const taught =
     p.estimator.steps > 0 ? triplets({ situations: made.train, encoder: pretrained }, p.triplets) : undefined
   return {
     train: made.train,
     held: made[p.evaluate.split],
+    development: made.development,
     demonstrations: made.demonstrations,
+    developmentDemonstrations: made.developmentDemonstrations,
     warmStart,
     estimator: estimator({ base: pretrained, ...taught }, p.estimator).estimator,
     nli: undefined,

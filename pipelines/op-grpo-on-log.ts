@@ -6,7 +6,7 @@ import * as Pipeline from "overtone/dsl/Pipeline"
 import { grpo } from "overtone/stages/grpo"
 import { ReferencesParams, references } from "overtone/stages/references"
 import { judged, layLog, loggedParams, loggedRefusals } from "./logged.ts"
-import { tooLong } from "./refusals.ts"
+import { tooLong, unmeasurable } from "./refusals.ts"
 
 export default Pipeline.make(
   "op-grpo-on-log",
@@ -21,6 +21,7 @@ export default Pipeline.make(
   {
     check: (p) => [
       ...loggedRefusals(p),
+      ...unmeasurable("grpo", p.grpo),
       ...tooLong(p, "grpo.maxNewTokens", p.grpo.maxNewTokens),
       ...(p.votes === "people"
         ? []

@@ -3,13 +3,15 @@
  * demonstrations, then trained by GRPO on a reward of coverage and uniqueness that the estimator measures.
  */
 
+import type { Situations } from "overtone/artifact/kinds"
 import * as Pipeline from "overtone/dsl/Pipeline"
 import * as Param from "overtone/dsl/param"
+import type { Ref } from "overtone/dsl/Stage"
 import { grpo } from "overtone/stages/grpo"
 import { grpoRefusals } from "overtone/stages/grpo/params"
 import { shuffle } from "overtone/stages/shuffle"
-import { evaluated, groundParams, layGround } from "./ground.ts"
-import { groundRefusals, tooLong, untaught } from "./refusals.ts"
+import { evaluated, groundParams, layGround, whereMeasured } from "./ground.ts"
+import { groundRefusals, tooLong, unheld, untaught } from "./refusals.ts"
 
 export default Pipeline.make(
   "op-grpo",
@@ -24,11 +26,18 @@ export default Pipeline.make(
   },
   (p) => {
     const ground = layGround(p)
-    const prompts =
-      p.references === "own"
-        ? ground.train
-        : shuffle({ situations: ground.train }, {}, { node: "references" }).situations
-    const { policy } = grpo({ policy: ground.warmStart, prompts, estimator: ground.estimator }, p.grpo)
+    // A control is not to be steered by true references either, when its best policy is kept.
+    const compared = (situations: Ref<typeof Situations>) =>
+      p.references === "own" ? situations : shuffle({ situations }, {}, { node: "references" }).situations
+    const { policy } = grpo(
+      {
+        policy: ground.warmStart,
+        prompts: compared(ground.train),
+        estimator: ground.estimator,
+        ...whereMeasured(p.grpo, () => compared(ground.development))
+      },
+      p.grpo
+    )
     return evaluated(policy, ground, p.evaluate)
   },
   {
@@ -38,6 +47,7 @@ export default Pipeline.make(
       return [
         ...groundRefusals(p),
         ...tooLong(p, "grpo.maxNewTokens", maxNewTokens),
+        ...unheld(p, "grpo", p.grpo),
         ...grpoRefusals(p.grpo).map((refusal) => ({ ...refusal, path: `grpo.${refusal.path}` })),
         ...untaught(p, p.grpo.reward),
         ...(few

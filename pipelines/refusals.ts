@@ -3,6 +3,7 @@
  * would meet them too, but some only after the minutes that pretraining takes.
  */
 import type { Refusal } from "overtone/dsl/Pipeline"
+import { type KeepingParams, keepingRefusals } from "overtone/stages/keeping"
 import type { GroundParams } from "./ground.ts"
 
 /** A situation of the world as a prompt: four words between the begin token and the separator. */
@@ -108,10 +109,42 @@ const unmeasured = ({ data, estimator, evaluate }: GroundParams): ReadonlyArray<
         }
       ]
 
+/** A training measured on development situations of which a file's split has none. */
+export const unheld = ({ data }: GroundParams, node: string, section: KeepingParams): ReadonlyArray<Refusal> =>
+  data.source === "file" && data.development === 0 && section.evaluateEvery > 0
+    ? [
+        {
+          path: `${node}.evaluateEvery`,
+          message: "measures on development situations, and none are held out (`data.development: 0`)",
+          hint: "write data.development: 100"
+        }
+      ]
+    : []
+
+/** A training that its pipeline has no development data for. */
+export const unmeasurable = (node: string, { evaluateEvery }: KeepingParams): ReadonlyArray<Refusal> =>
+  evaluateEvery === 0
+    ? []
+    : [
+        {
+          path: `${node}.evaluateEvery`,
+          message: "this pipeline gives its training nothing to be measured on",
+          hint: "leave it out, or pass `development` in a pipeline of your own"
+        }
+      ]
+
+/** What supervised fine-tuning refuses: as above, or the best policy asked for where nothing is measured. */
+export const sftRefusals = (p: GroundParams, node: string, section: KeepingParams): ReadonlyArray<Refusal> => [
+  ...unheld(p, node, section),
+  ...keepingRefusals(section).map((refusal) => ({ ...refusal, path: `${node}.${refusal.path}` }))
+]
+
 /** What the ground refuses of its parameters. */
 export const groundRefusals = (p: GroundParams): ReadonlyArray<Refusal> => [
   ...policyRefusals(p),
   ...worldRefusals(p),
   ...unmeasured(p),
+  ...(p.data.source === "world" ? sftRefusals(p, "pretrain", p.pretrain) : []),
+  ...sftRefusals(p, "warmStart", p.warmStart),
   ...tooLong(p, "evaluate.maxNewTokens", p.evaluate.maxNewTokens)
 ]

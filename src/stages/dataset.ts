@@ -79,7 +79,13 @@ export const dataset = Stage.make("dataset", {
   version: 1,
   params: Schema.Struct(DatasetParams),
   inputs: {},
-  outputs: { train: Situations, development: Situations, test: Situations, demonstrations: Demonstrations },
+  outputs: {
+    train: Situations,
+    development: Situations,
+    test: Situations,
+    demonstrations: Demonstrations,
+    developmentDemonstrations: Demonstrations
+  },
   run: Effect.fn("stage.dataset")(function* ({ outputs, params }) {
     const records = yield* readRecords(situationReader, sourceOf(params))
     const rows = records.slice(0, params.limit ?? records.length).map(
@@ -109,5 +115,6 @@ export const dataset = Stage.make("dataset", {
     yield* outputs.development.write(held(test, test + development))
     yield* outputs.train.write(train)
     yield* outputs.demonstrations.write(train.map(demonstration))
+    yield* outputs.developmentDemonstrations.write(held(test, test + development).map(demonstration))
   })
 })

@@ -14,6 +14,7 @@
  * Rollout and scoring are the functions of the stages `generate` and `score`; here they are steps, journaled and not cached.
  */
 import { Effect, Schema } from "effect"
+import { optional } from "../artifact/Kind.ts"
 import { Checkpoint, Encoder, Policy, Situations } from "../artifact/kinds.ts"
 import type { Situation } from "../data/records.ts"
 import * as Stage from "../dsl/Stage.ts"
@@ -27,10 +28,12 @@ import { tag } from "../rewards/tag.ts"
 import { uniqueness } from "../rewards/uniqueness.ts"
 import { rollOut, samplingOf } from "./generate.ts"
 import { assignCredit } from "./grpo/credit.ts"
+import { measureOn } from "./grpo/development.ts"
 import { learn } from "./grpo/learn.ts"
 import { grpoRefusals, objectiveOf, paramsOf } from "./grpo/params.ts"
 import { openReference } from "./grpo/reference.ts"
 import { collect, type Rollouts } from "./grpo/rollouts.ts"
+import { developmentRows, openKeeper } from "./keeping.ts"
 import { openEncoder } from "./models.ts"
 import { finalOf, growing, optimizerSettings } from "./optimizing.ts"
 import { stepRows } from "./order.ts"
@@ -97,6 +100,14 @@ const sampleRows = (
     parts: scores[row]!.rows
   }))
 
+const evaluated = {
+  "eval/reward": "higher",
+  "eval/rewards/*/mean": "higher",
+  "eval/completions/mean_length": "none",
+  "eval/completions/clipped_ratio": "lower",
+  "eval/kept_step": "none"
+} as const
+
 /** A GRPO stage whose reward is composed of the parts given. */
 export const grpoWith = (parts: ReadonlyArray<AnyRewardPart>) =>
   Stage.make("grpo", {
@@ -104,7 +115,7 @@ export const grpoWith = (parts: ReadonlyArray<AnyRewardPart>) =>
     parts: parts.map((part) => part.module),
     version: 1,
     params: paramsOf(parts),
-    inputs: { policy: Policy, prompts: Situations, estimator: Encoder },
+    inputs: { policy: Policy, prompts: Situations, estimator: Encoder, development: optional(Situations) },
     outputs: { policy: Policy, checkpoint: Checkpoint },
     seeded: true,
     device: true,
@@ -130,6 +141,7 @@ export const grpoWith = (parts: ReadonlyArray<AnyRewardPart>) =>
       "sampling/importance_sampling_ratio/*": "none",
       "sampling/rounds": "none",
       "sampling/groups": "none",
+      ...evaluated,
       "perf/*": "none"
     },
     run: Effect.fn("stage.grpo")(function* ({ inputs, outputs, params, seed }) {
@@ -144,6 +156,7 @@ export const grpoWith = (parts: ReadonlyArray<AnyRewardPart>) =>
       if (params.steps > 0 && situations.length < params.promptsPerStep) {
         return yield* new GroupTooSmall({ rows: situations.length, wanted: params.promptsPerStep })
       }
+      const development = yield* developmentRows("grpo", params, inputs.development)
       const byId = new Map(situations.map((situation) => [situation.id, situation]))
       const { groupSize, kl, temperature, updatesPerStep } = params
       const trainer = yield* policy.trainer(
@@ -202,15 +215,30 @@ export const grpoWith = (parts: ReadonlyArray<AnyRewardPart>) =>
         }
       })
 
+      const measure = measureOn({ policy, estimator, reward }, development, params, seed)
+      const keeper = yield* openKeeper(policy, params, evaluated)
       const file = (dir: string) => `${dir}/trainer.safetensors`
       yield* runSteps({
         total: params.steps,
         final: finalOf(params, outputs.checkpoint),
-        restore: (dir) => Effect.andThen(trainer.restore(file(dir)), reference ? reference.restore(dir) : Effect.void),
-        save: (dir) => Effect.andThen(trainer.checkpoint(file(dir)), reference ? reference.save(dir) : Effect.void),
+        restore: Effect.fnUntraced(function* (dir, state) {
+          yield* trainer.restore(file(dir))
+          if (reference) yield* reference.restore(dir)
+          yield* keeper.restore(dir, state)
+        }),
+        save: Effect.fnUntraced(function* (dir) {
+          yield* trainer.checkpoint(file(dir))
+          if (reference) yield* reference.save(dir)
+          yield* keeper.save(dir)
+        }),
+        state: keeper.state,
+        evaluate: {
+          every: params.evaluateEvery,
+          measure: (k) => Effect.tap(measure(k), (metrics) => keeper.consider(k, metrics))
+        },
         step
       })
-      yield* policy.save(outputs.policy.dir)
+      yield* keeper.publish(outputs.policy.dir, params.steps)
     })
   })
 

@@ -7,12 +7,14 @@
  * continued-SFT control are this stage with other data and settings. With 0 steps the policy passes through untrained.
  */
 import { Effect, Schema } from "effect"
+import { optional } from "../artifact/Kind.ts"
 import { Checkpoint, Demonstrations, Policy } from "../artifact/kinds.ts"
 import * as Param from "../dsl/param.ts"
 import * as Stage from "../dsl/Stage.ts"
 import * as PolicyModel from "../models/Policy.ts"
 import { sft as objective } from "../objectives/sft.ts"
 import { fitting, tooLongField } from "./fitting.ts"
+import { developmentRows, keepingFields, openKeeper } from "./keeping.ts"
 import { finalOf, growing, optimizerFields, optimizerSettings } from "./optimizing.ts"
 import { stepRows } from "./order.ts"
 import { runSteps } from "./steps.ts"
@@ -25,7 +27,8 @@ export const SftParams = Param.struct({
   }),
   tooLong: tooLongField,
   ...optimizerFields({ learningRate: 1e-3, schedule: "cosine", warmupSteps: 0, weightDecay: 0.01 }),
-  rematerialise: Param.boolean(false, "recompute layers in the backward pass: less memory, a third more work")
+  rematerialise: Param.boolean(false, "recompute layers in the backward pass: less memory, a third more work"),
+  ...keepingFields(["eval/loss"])
 })
 
 export class NothingToLearn extends Schema.TaggedError<NothingToLearn>()("NothingToLearn", { rows: Schema.Int }) {
@@ -36,11 +39,13 @@ export class NothingToLearn extends Schema.TaggedError<NothingToLearn>()("Nothin
   }
 }
 
+const evaluated = { "eval/loss": "lower", "eval/kept_step": "none" } as const
+
 export const sft = Stage.make("sft", {
   module: import.meta.url,
   version: 1,
   params: SftParams,
-  inputs: { policy: Policy, data: Demonstrations },
+  inputs: { policy: Policy, data: Demonstrations, development: optional(Demonstrations) },
   outputs: { policy: Policy, checkpoint: Checkpoint },
   seeded: true,
   device: true,
@@ -52,6 +57,7 @@ export const sft = Stage.make("sft", {
     learning_rate: "none",
     updates: "none",
     "sft/skipped": "lower",
+    ...evaluated,
     "perf/tokens_per_second": "none",
     "perf/step_seconds": "none",
     "perf/padding": "none"
@@ -68,11 +74,29 @@ export const sft = Stage.make("sft", {
     })
     const order = params.order === 0 ? "sft" : `sft/${params.order}`
     const rowsOf = stepRows(seed, order, Math.max(1, sequences.length), params.batchSize)
+    const held = yield* fitting(
+      yield* developmentRows("sft", params, inputs.development),
+      params.tooLong,
+      ({ completion, prompt }) => policy.sequence(prompt, completion)
+    )
+    if (params.evaluateEvery > 0 && held.kept.length === 0) return yield* new NothingToLearn({ rows: held.skipped })
+    const keeper = yield* openKeeper(policy, params, evaluated)
+    const file = (dir: string) => `${dir}/trainer.safetensors`
     yield* runSteps({
       total: params.steps,
       final: finalOf(params, outputs.checkpoint),
-      restore: (dir) => trainer.restore(`${dir}/trainer.safetensors`),
-      save: (dir) => trainer.checkpoint(`${dir}/trainer.safetensors`),
+      restore: (dir, state) => Effect.andThen(trainer.restore(file(dir)), keeper.restore(dir, state)),
+      save: (dir) => Effect.andThen(trainer.checkpoint(file(dir)), keeper.save(dir)),
+      state: keeper.state,
+      evaluate: {
+        every: params.evaluateEvery,
+        measure: Effect.fnUntraced(function* (k) {
+          const logprobs = (yield* policy.logprobs(held.kept)).flatMap((row) => Array.from(row.logprobs))
+          const metrics = { "eval/loss": -logprobs.reduce((sum, value) => sum + value, 0) / logprobs.length }
+          yield* keeper.consider(k, metrics)
+          return metrics
+        })
+      },
       step: (k) =>
         Effect.map(
           trainer.update({ sequences: rowsOf(k).map((row) => sequences[row]!) }),
@@ -84,6 +108,6 @@ export const sft = Stage.make("sft", {
           })
         )
     })
-    yield* policy.save(outputs.policy.dir)
+    yield* keeper.publish(outputs.policy.dir, params.steps)
   })
 })

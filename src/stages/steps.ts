@@ -31,6 +31,11 @@ export interface Steps<E, R> {
   readonly state?: () => unknown
   /** Does step `k` (from 0) and returns its metrics; `tokens`, if given, becomes `perf/tokens_per_second`. */
   readonly step: (k: number) => Effect.Effect<Readonly<Record<string, number>>, E, R>
+  /** Measures after every `every` steps and after the last one; its metrics are rows of the step just done. */
+  readonly evaluate?: {
+    readonly every: number
+    readonly measure: (k: number) => Effect.Effect<Readonly<Record<string, number>>, E, R>
+  }
   /** Where the state after the last step is left for a longer run (`Stage.grows`); nowhere if it is left out. */
   readonly final?: string | undefined
   /** Metrics that must be finite; `loss` and `grad_norm` unless said otherwise. */
@@ -54,6 +59,10 @@ export const runSteps = Effect.fn("steps")(function* <E, R>(options: Steps<E, R>
     yield* task.event("not-finite", { step, metric, value })
     return yield* new NotFinite({ stage: task.stage, step, metric, value, checkpoint })
   })
+  const every = options.evaluate?.every ?? 0
+  const measure = Effect.fnUntraced(function* (k: number) {
+    if (options.evaluate) yield* task.metrics(k, yield* options.evaluate.measure(k))
+  })
   for (let k = checkpoint ?? 0; k < options.total; k++) {
     const before = yield* Clock.currentTimeNanos
     const { tokens, ...metrics } = yield* options.step(k).pipe(
@@ -68,12 +77,17 @@ export const runSteps = Effect.fn("steps")(function* <E, R>(options: Steps<E, R>
     const rate = tokens === undefined ? {} : { "perf/tokens_per_second": tokens / seconds }
     yield* task.metrics(k, { ...metrics, ...rate, "perf/step_seconds": seconds })
     yield* task.progress(k + 1, options.total)
+    if (every > 0 && (k + 1) % every === 0) yield* measure(k)
     if (k + 1 < options.total && (yield* task.checkpointDue)) {
       checkpoint = k + 1
       yield* task.checkpoint(k + 1, options.state?.() ?? null, options.save)
     }
   }
-  if (options.final === undefined || options.total === 0) return
-  yield* options.save(options.final)
-  yield* task.handOver(options.total, options.state?.() ?? null)
+  if (options.total === 0) return
+  if (options.final !== undefined) {
+    yield* options.save(options.final)
+    yield* task.handOver(options.total, options.state?.() ?? null)
+  }
+  // Only because this is the end: a longer run does not have it.
+  if (every > 0 && options.total % every !== 0) yield* measure(options.total - 1)
 })

@@ -10,7 +10,7 @@ import { Demonstrations, NliPairs, OptionQuestions, Situations, WorldFolder } fr
 import * as Param from "../dsl/param.ts"
 import * as Stage from "../dsl/Stage.ts"
 import { wordLevelFiles } from "../models/wordLevel.ts"
-import { demonstrationRow } from "../world/demonstrations.ts"
+import { demonstrationOf, demonstrationRow } from "../world/demonstrations.ts"
 import type { Saying } from "../world/language.ts"
 import { nliPair } from "../world/nli.ts"
 import { optionQuestion } from "../world/options.ts"
@@ -67,6 +67,7 @@ export const world = Stage.make("world", {
     test: Situations,
     pretraining: Demonstrations,
     demonstrations: Demonstrations,
+    developmentDemonstrations: Demonstrations,
     nliPairs: NliPairs,
     redundant: Situations,
     filtered: Situations,
@@ -93,6 +94,9 @@ export const world = Stage.make("world", {
     yield* outputs.test.write(made.splits.test.map((situation) => situationRecord(made, situation)))
     yield* outputs.pretraining.write(rows(0, pretrainingDraws))
     yield* outputs.demonstrations.write(rows(pretrainingDraws, demonstrationDraws))
+    yield* outputs.developmentDemonstrations.write(
+      made.splits.development.map((situation) => demonstrationOf(made, seed, situation, 0))
+    )
     yield* outputs.nliPairs.write(
       Array.from({ length: nliPairs }, (_, k) => nliPair(made, seed, k, { prefix: "keep" }))
     )

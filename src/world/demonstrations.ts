@@ -40,14 +40,20 @@ export const demonstrate = (world: World, seed: number, situation: WorldSituatio
   return writeWorldAnswer(chosen.map((item) => say(world, "demonstrations", item, random)))
 }
 
+/** Draw `draw` of a situation, as a row. */
+export const demonstrationOf = (
+  world: World,
+  seed: number,
+  situation: WorldSituation,
+  draw: number
+): Demonstration => ({
+  id: `${situation.id}/${draw}`,
+  prompt: situation.prompt,
+  completion: demonstrate(world, seed, situation, draw)
+})
+
 /** Row `index` of an endless supply: training situations in turn, every pass with new demonstrations. */
 export const demonstrationRow = (world: World, seed: number, index: number): Demonstration => {
   const situations = world.splits.train
-  const situation = situations[index % situations.length]!
-  const draw = Math.floor(index / situations.length)
-  return {
-    id: `${situation.id}/${draw}`,
-    prompt: situation.prompt,
-    completion: demonstrate(world, seed, situation, draw)
-  }
+  return demonstrationOf(world, seed, situations[index % situations.length]!, Math.floor(index / situations.length))
 }

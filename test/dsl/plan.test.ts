@@ -214,7 +214,7 @@ describe("states", () => {
     const situations = `${by(before, "data")[0]?.key}/situations`
     // What a warehouse would have entered for the 100 steps that ran, whatever else is asked of it.
     const familyOf = (t: PlannedTask) => familyKey({ ...t, params: t.keyParams }, t.growth?.param ?? "", { situations })
-    const after = async (...set: ReadonlyArray<string>) => {
+    const asked = async (...set: ReadonlyArray<string>) => {
       const ran = await planned(await load(yaml, { set: set.filter((one) => !one.includes("steps")) }))
       const shorter: Lookup["shorter"] = (family, code, steps) => {
         const member = by(ran, "warmStart").find((t) => familyOf(t) === family && t.code.digest === code)
@@ -222,14 +222,14 @@ describe("states", () => {
       }
       return planned(await load(yaml, { set }), warehouse(before, { shorter }))
     }
-    const warm = async (...set: ReadonlyArray<string>) => by(await after(...set), "warmStart")[0]
+    const warm = async (...set: ReadonlyArray<string>) => by(await asked(...set), "warmStart")[0]
     const longer = await warm("warmStart.steps=120")
     expect(longer).toMatchObject({ state: "stale", goesOn: { from: 100 }, growth: { steps: 120, because: null } })
     expect(longer?.contentKey).not.toBe(by(before, "warmStart")[0]?.contentKey)
     // Never from a longer one; a task that is there, or that cannot grow, says nothing.
     expect((await warm("warmStart.steps=80"))?.goesOn).toBeNull()
     expect((await warm())?.goesOn).toBeNull()
-    expect(by(await after("grpo.steps=99"), "grpo")[0]).toMatchObject({ goesOn: null, growth: null })
+    expect(by(await asked("grpo.steps=99"), "grpo")[0]).toMatchObject({ goesOn: null, growth: null })
     expect(await warm("warmStart.steps=120", "warmStart.learningRate=2")).toMatchObject({
       goesOn: { because: "so fast it must be planned" }
     })

@@ -14,6 +14,7 @@ import { attemptStage, failStage, rowsOf, runStage } from "../support/runStage.t
 import { timeless, tinyEstimator, tinyPolicy, tinyWorld, warmPolicy } from "./ground.ts"
 
 const fresh = freshFolder("grpo")
+const lastState = (dir: string) => readFileSync(join(dir, "trainer.safetensors"))
 const weights = (dir: string) => readFileSync(join(dir, "model.safetensors"))
 
 const ground = Effect.cached(
@@ -24,6 +25,7 @@ const ground = Effect.cached(
     const untaught = yield* tinyEstimator(fresh, made.world, 0)
     return {
       inputs: { policy, prompts: made.train, estimator: taught.dir },
+      development: made.development,
       world: made.world,
       untaught: untaught.dir
     }
@@ -137,6 +139,61 @@ describe("grpo", () => {
       assert.deepStrictEqual([...timeless(first.said), ...timeless(rest.said)], timeless(whole.said))
       assert.deepStrictEqual(weights(rest.out.policy), weights(whole.out.policy))
       assert.notDeepEqual(weights(whole.out.policy), weights(inputs.policy))
+    })
+  )
+
+  it.live("measures its reward on held-out prompts, which changes nothing, and keeps the best policy", () =>
+    Effect.gen(function* () {
+      const { development, inputs } = yield* ground
+      const all = { ...params, steps: 3, promptsPerStep: 2 }
+      const plain = yield* runStage(grpo, { dir: fresh(), inputs, params: all, seed: 3 })
+      const kept = "eval/rewards/coverage/mean"
+      const { out, said } = yield* runStage(grpo, {
+        dir: fresh(),
+        inputs: { ...inputs, development },
+        params: { ...all, evaluateEvery: 1, keepBest: kept },
+        seed: 3
+      })
+      const measured = said.metrics.filter(({ values }) => values["eval/reward"] !== undefined)
+      assert.deepStrictEqual(
+        measured.map(({ step }) => step),
+        [0, 1, 2]
+      )
+      assert.deepStrictEqual(
+        timeless(said).filter(([, values]) => Object.hasOwn(values as object, "loss")),
+        timeless(plain.said)
+      )
+      assert.deepStrictEqual(said.samples, plain.said.samples)
+      assert.deepStrictEqual(lastState(out.checkpoint), lastState(plain.out.checkpoint))
+      const values = measured.map((row) => row.values[kept]!)
+      const step = values.indexOf(Math.max(...values))
+      assert.strictEqual(said.metrics.at(-1)!.values["eval/kept_step"], step)
+      const until = yield* runStage(grpo, { dir: fresh(), inputs, params: { ...all, steps: step + 1 }, seed: 3 })
+      assert.deepStrictEqual(weights(out.policy), weights(until.out.policy))
+      const declared = Object.keys(grpo.metrics).map((name) => new RegExp(`^${name.replaceAll("*", ".+")}$`))
+      for (const name of Object.keys(measured[0]!.values))
+        assert.isTrue(
+          declared.some((known) => known.test(name)),
+          name
+        )
+      // Every part that the reward has can be gone by.
+      assert.includeMembers(Object.keys(measured[0]!.values), [
+        "eval/reward",
+        ...opGrpoParts.map((part) => `eval/rewards/${part.name}/mean`)
+      ])
+    })
+  )
+
+  it.live("refuses to compare rewards whose weights move, and a best policy by nothing", () =>
+    Effect.gen(function* () {
+      const { development, inputs } = yield* ground
+      const moving = { ...params.reward, tag: { weight: { from: 0, to: 1, steps: 9 } } }
+      const attempt = (more: object) =>
+        failStage(grpo, { dir: fresh(), inputs: { ...inputs, development }, params: { ...params, ...more } })
+      const scheduled = yield* attempt({ reward: moving, evaluateEvery: 1, keepBest: "eval/reward" })
+      assert.match((scheduled as Error).message, /^grpo\.keepBest: a weight of the reward follows a schedule/)
+      const blind = yield* attempt({ keepBest: "eval/reward" })
+      assert.match((blind as Error).message, /^grpo\.keepBest: the best policy by eval\/reward is asked for/)
     })
   )
 

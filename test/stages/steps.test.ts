@@ -86,6 +86,37 @@ it.live("journals every step's metrics with its rates, and says how far it is", 
   })
 )
 
+it.live("leaves its last state to a longer run, measures every so many steps, and at the end for itself alone", () =>
+  Effect.gen(function* () {
+    const final = fresh()
+    const one = model()
+    const measured: Array<number> = []
+    const evaluate = {
+      every: 2,
+      measure: (k: number) => Effect.sync(() => ({ "eval/value": measured.push(k) && one.value() }))
+    }
+    const state = () => ({ seen: measured.length })
+    const { said } = yield* run({ ...one.steps, total: 5, final, state, evaluate }, { checkpointEvery: 1 })
+    const rows = said.metrics.flatMap(({ step, values }) => (Object.keys(values)[0] === "eval/value" ? [step] : []))
+    assert.deepStrictEqual(
+      [rows, measured],
+      [
+        [1, 3, 4],
+        [1, 3, 4]
+      ]
+    )
+    // Five rows of steps and two evaluations go with it; that of the end does not.
+    assert.deepStrictEqual(said.handedOver, [{ step: 5, state: { seen: 2 }, metrics: 7 }])
+    assert.strictEqual(readFileSync(join(final, "value"), "utf8"), String(one.value()))
+    // A checkpoint after step 2 knows the evaluation of that step.
+    assert.deepStrictEqual(said.checkpoints[1]?.state, { seen: 1 })
+    const even = model()
+    measured.length = 0
+    yield* run({ ...even.steps, total: 4, evaluate })
+    assert.deepStrictEqual(measured, [1, 3])
+  })
+)
+
 it.live("0 steps do nothing but say so", () =>
   Effect.gen(function* () {
     const { exit, said } = yield* run({ ...model().steps, total: 0 })

@@ -17,7 +17,9 @@ import type { TokenObjective } from "../../objectives/Objective.ts"
 import type { PolicyGradientSettings } from "../../objectives/policyGradient.ts"
 import { reinforce } from "../../objectives/reinforce.ts"
 import type { AnyRewardPart } from "../../rewards/part.ts"
+import { WeightSchedule } from "../../rewards/weight.ts"
 import { samplingFields } from "../generate.ts"
+import { keepingFields, keepingRefusals } from "../keeping.ts"
 import { optimizerFields } from "../optimizing.ts"
 import { rewardSchema } from "../scoring.ts"
 
@@ -134,6 +136,7 @@ export const paramsOf = (parts: ReadonlyArray<AnyRewardPart>) =>
       "importance weights between what drew the answers and the policy that is trained"
     ),
     rematerialise: Param.boolean(false, "recompute layers in the backward pass: less memory, a third more work"),
+    ...keepingFields(["eval/reward", ...parts.map(({ name }) => `eval/rewards/${name}/mean`)]),
     reward: rewardSchema(parts)
   })
 
@@ -177,6 +180,8 @@ export const objectiveOf = (params: GrpoParams): TokenObjective => {
   }
 }
 
+const isScheduled = Schema.is(Schema.Struct({ weight: WeightSchedule }))
+
 /** Whether advantages are per token. */
 const ofTokens = (advantage: GrpoParams["advantage"]): boolean =>
   advantage.kind === "reinforce++" || advantage.kind === "reinforce++-baseline"
@@ -187,8 +192,19 @@ export const grpoRefusals = (
 ): ReadonlyArray<{ readonly path: string; readonly message: string; readonly hint?: string }> => {
   const { advantage, klCoefficient, kl, loss, maxNewTokens, overlong, promptsPerStep, groupSize, updatesPerStep } =
     params
+  const scheduled = Object.values(params.reward).some((section) => isScheduled(section))
   const decomposed = params.reward.aggregate === "normalize-then-sum"
   return [
+    ...keepingRefusals(params),
+    ...(params.keepBest === "eval/reward" && scheduled
+      ? [
+          {
+            path: "keepBest",
+            message: "a weight of the reward follows a schedule, so rewards of different steps cannot be compared",
+            hint: "keep the best by one part, eval/rewards/coverage/mean"
+          }
+        ]
+      : []),
     ...(updatesPerStep > promptsPerStep * groupSize
       ? [
           {
