@@ -49,6 +49,18 @@ describe("refused with its place", () => {
       "{ data: { source: file, path: rows.csv }, policy: { source: folder, path: . }, estimator.steps: 0 }",
       /params\.evaluate\.threshold: is left to calibration, .*`estimator\.steps: 0`/
     ],
+    [
+      "op-grpo",
+      "grpo.keepBest: eval/reward",
+      /grpo\.keepBest: the best policy by eval\/reward is asked for, and nothing/
+    ],
+    ["warm-start", "warmStart.keepBest: eval/loss", /warmStart\.keepBest: the best policy by eval\/loss/],
+    [
+      "op-grpo",
+      "grpo: { evaluateEvery: 5, keepBest: eval/reward, reward: { tag: { weight: { from: 0, to: 1, steps: 9 } } } }",
+      /grpo\.keepBest: a weight of the reward follows a schedule/
+    ],
+    ["op-grpo-on-log", "grpo.evaluateEvery: 5", /grpo\.evaluateEvery: this pipeline gives its training nothing/],
     ["op-grpo", "data: { path: rows.csv }", /^4 params\.data.*: a policy from scratch reads with a world's tokenizer/]
   ])("%s with %s", async (pipeline, params, message) => {
     const found = await told(pipeline, params)

@@ -1,0 +1,41 @@
+/** A training gets development data where it asks to be measured, and no dependency where it does not. */
+import { Schema } from "effect"
+import { expect, it } from "vitest"
+import continuedSft from "../../pipelines/continued-sft.ts"
+import opGrpo from "../../pipelines/op-grpo.ts"
+import { type AnyPipeline, build } from "../../src/dsl/Pipeline.ts"
+
+/** Where each training's inputs come from, by node and stage. */
+const inputsOf = (pipeline: AnyPipeline, params: unknown) => {
+  const tasks = build(pipeline, Schema.decodeUnknownSync(pipeline.params)(params))
+  return (node: string, stage: string) =>
+    tasks
+      .filter((task) => task.node === node && task.stage.name === stage)
+      .map(({ inputs }) =>
+        Object.fromEntries(
+          Object.entries(inputs).map(([name, ref]) => [name, `${ref.task.node}.${ref.output}`] as const)
+        )
+      )[0]
+}
+
+it("nothing is added by default", () => {
+  const of = inputsOf(opGrpo, {})
+  expect(Object.keys(of("grpo", "grpo") ?? {})).toEqual(["policy", "prompts", "estimator"])
+  for (const node of ["pretrain", "warmStart"]) expect(Object.keys(of(node, "sft") ?? {})).toEqual(["policy", "data"])
+})
+
+it("each training is given the data of its kind when asked", () => {
+  const measured = { evaluateEvery: 5 }
+  const of = inputsOf(opGrpo, { pretrain: measured, warmStart: measured, grpo: measured })
+  expect(of("pretrain", "sft")).toMatchObject({ development: "data.developmentDemonstrations" })
+  expect(of("warmStart", "sft")).toMatchObject({ development: "data.developmentDemonstrations" })
+  expect(of("grpo", "grpo")).toMatchObject({ prompts: "data.train", development: "data.development" })
+  const continued = inputsOf(continuedSft, { continuedSft: measured })
+  expect(continued("continuedSft", "sft")).toMatchObject({ development: "data.developmentDemonstrations" })
+  expect(Object.keys(continued("warmStart", "sft") ?? {})).toEqual(["policy", "data"])
+})
+
+it("the control of shuffled references sees no true ones while it is measured", () => {
+  const of = inputsOf(opGrpo, { references: "shuffled", grpo: { evaluateEvery: 5, keepBest: "eval/reward" } })
+  expect(of("grpo", "grpo")).toMatchObject({ prompts: "references.situations", development: "references.situations" })
+})
