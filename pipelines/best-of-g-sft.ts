@@ -6,7 +6,7 @@ import * as Pipeline from "overtone/dsl/Pipeline"
 import { bestOf } from "overtone/stages/bestOf"
 import { SftParams, sft } from "overtone/stages/sft"
 import { evaluated, groundParams, layGround } from "./ground.ts"
-import { groundRefusals, tooLong, untaught } from "./refusals.ts"
+import { groundRefusals, tooLong, unmeasurable, untaught } from "./refusals.ts"
 
 export default Pipeline.make(
   "best-of-g-sft",
@@ -22,6 +22,7 @@ export default Pipeline.make(
     check: (p) => [
       ...groundRefusals(p),
       ...tooLong(p, "bestOf.maxNewTokens", p.bestOf.maxNewTokens),
+      ...unmeasurable("bestSft", p.bestSft),
       ...untaught(p, p.bestOf.reward, "bestOf")
     ]
   }

@@ -6,7 +6,7 @@
 import * as Pipeline from "overtone/dsl/Pipeline"
 import { preferring, trainingParams } from "./dpo.ts"
 import { evaluated, groundParams, layGround } from "./ground.ts"
-import { groundRefusals } from "./refusals.ts"
+import { groundRefusals, unmeasurable } from "./refusals.ts"
 import { voted, voteParams, voteRefusals } from "./votes.ts"
 
 export default Pipeline.make(
@@ -16,5 +16,5 @@ export default Pipeline.make(
     const ground = layGround(p)
     return evaluated(preferring(ground.warmStart, voted(ground, p), p), ground, p.evaluate)
   },
-  { check: (p) => [...groundRefusals(p), ...voteRefusals(p)] }
+  { check: (p) => [...groundRefusals(p), ...voteRefusals(p), ...unmeasurable("contrast", p.contrast)] }
 )

@@ -16,7 +16,7 @@ import { PreferenceParams, preference } from "overtone/stages/preference"
 import { preferenceSources, preferences } from "overtone/stages/preferences"
 import { SftParams, sft } from "overtone/stages/sft"
 import { evaluated, type Ground, groundParams, layGround } from "./ground.ts"
-import { groundRefusals } from "./refusals.ts"
+import { groundRefusals, unmeasurable } from "./refusals.ts"
 
 /** What stages of preferences put out. */
 export interface PreferenceData {
@@ -62,6 +62,7 @@ export default Pipeline.make(
   {
     check: (p) => [
       ...groundRefusals(p),
+      ...unmeasurable("contrast", p.contrast),
       ...(p.preferences.from === "world" && p.data.source !== "world"
         ? [
             {

@@ -26,7 +26,7 @@ import { responses } from "overtone/stages/responses"
 import { SftParams, sft } from "overtone/stages/sft"
 import { SlatesParams, slates } from "overtone/stages/slates"
 import { type GroundParams, groundParams, layGround } from "./ground.ts"
-import { groundRefusals, tooLong } from "./refusals.ts"
+import { groundRefusals, tooLong, unmeasurable } from "./refusals.ts"
 
 export const loggedParams = {
   ...groundParams,
@@ -117,6 +117,7 @@ export const loggedRefusals = (p: LoggedParams): ReadonlyArray<Refusal> => {
   const { data, ope, slates: made, testDomain = 0 } = p
   return [
     ...groundRefusals(p as GroundParams),
+    ...unmeasurable("fit", p.fit),
     ...tooLong(p, "candidates.maxNewTokens", p.candidates.maxNewTokens),
     ...opeRefusals("ope", ope),
     ...(data.source === "world"

@@ -20,6 +20,7 @@ import { ReferencesParams, references } from "overtone/stages/references"
 import { responses } from "overtone/stages/responses"
 import { SftParams, sft } from "overtone/stages/sft"
 import { AmazonParams, amazon, SlateFileParams, slateFile } from "overtone/stages/slateFiles"
+import { unmeasurable } from "./refusals.ts"
 
 const params = {
   data: Param.choice(
@@ -70,5 +71,5 @@ export default Pipeline.make(
       value: evaluateOpe({ slates: odds(held), policy, completions }, p.ope, { node: "evaluate" }).report
     }
   },
-  { check: (p) => [...opeRefusals("ips", p.ips), ...opeRefusals("ope", p.ope)] }
+  { check: (p) => [...opeRefusals("ips", p.ips), ...opeRefusals("ope", p.ope), ...unmeasurable("fit", p.fit)] }
 )

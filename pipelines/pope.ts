@@ -11,6 +11,7 @@ import { PreferenceParams, preference } from "overtone/stages/preference"
 import { preferenceSources, preferences } from "overtone/stages/preferences"
 import { SftParams, sft } from "overtone/stages/sft"
 import { judged, type Logged, type LoggedParams, layLog, loggedParams, loggedRefusals } from "./logged.ts"
+import { unmeasurable } from "./refusals.ts"
 
 const params = {
   ...loggedParams,
@@ -50,6 +51,7 @@ export default Pipeline.make(
   {
     check: (p) => [
       ...loggedRefusals(p),
+      ...unmeasurable("topVoted", p.topVoted),
       ...opeRefusals("ips", p.ips),
       ...(p.votes === "equal" && (p.method === "sft-top" || p.method === "preference")
         ? [

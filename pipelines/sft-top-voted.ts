@@ -2,7 +2,7 @@
 import * as Pipeline from "overtone/dsl/Pipeline"
 import { SftParams, sft } from "overtone/stages/sft"
 import { evaluated, groundParams, layGround } from "./ground.ts"
-import { groundRefusals } from "./refusals.ts"
+import { groundRefusals, unmeasurable } from "./refusals.ts"
 import { voted, voteParams, voteRefusals } from "./votes.ts"
 
 export default Pipeline.make(
@@ -14,5 +14,5 @@ export default Pipeline.make(
     const { policy } = sft({ policy: ground.warmStart, data: top }, p.topSft)
     return evaluated(policy, ground, p.evaluate)
   },
-  { check: (p) => [...groundRefusals(p), ...voteRefusals(p)] }
+  { check: (p) => [...groundRefusals(p), ...voteRefusals(p), ...unmeasurable("topSft", p.topSft)] }
 )

@@ -1,8 +1,13 @@
 /** A training gets development data where it asks to be measured, and no dependency where it does not. */
 import { Schema } from "effect"
 import { expect, it } from "vitest"
+import bestOfG from "../../pipelines/best-of-g-sft.ts"
 import continuedSft from "../../pipelines/continued-sft.ts"
+import dpo from "../../pipelines/dpo.ts"
+import dpoTopBottom from "../../pipelines/dpo-top-bottom.ts"
 import opGrpo from "../../pipelines/op-grpo.ts"
+import pope from "../../pipelines/pope.ts"
+import sftTopVoted from "../../pipelines/sft-top-voted.ts"
 import { type AnyPipeline, build } from "../../src/dsl/Pipeline.ts"
 
 /** Where each training's inputs come from, by node and stage. */
@@ -39,3 +44,20 @@ it("the control of shuffled references sees no true ones while it is measured", 
   const of = inputsOf(opGrpo, { references: "shuffled", grpo: { evaluateEvery: 5, keepBest: "eval/reward" } })
   expect(of("grpo", "grpo")).toMatchObject({ prompts: "references.situations", development: "references.situations" })
 })
+
+it.each([
+  [bestOfG, "bestSft"],
+  [dpo, "contrast"],
+  [dpoTopBottom, "contrast"],
+  [sftTopVoted, "topSft"],
+  [pope, "topVoted"],
+  [pope, "fit"]
+] as ReadonlyArray<readonly [AnyPipeline, string]>)(
+  "%s: what cannot be measured is refused when it is loaded",
+  (pipeline, section) => {
+    const refused = (params: object) =>
+      pipeline.check(Schema.decodeUnknownSync(pipeline.params)(params) as never).map(({ path }) => path)
+    expect(refused({ [section]: { evaluateEvery: 5 } })).toContain(`${section}.evaluateEvery`)
+    expect(refused({})).not.toContain(`${section}.evaluateEvery`)
+  }
+)
