@@ -7,24 +7,13 @@
 import { evaluateDim } from "../../tensor/Dim.ts"
 import { bindDims } from "../../tensor/interpret.ts"
 import type { Program } from "../../tensor/Program.ts"
+import { FeedMismatch, ReleasedTensor } from "../failure.ts"
 import { pointerArray, type stringArray } from "../ffi.ts"
 import { type HostTensor, holds } from "../HostTensor.ts"
 import type { Arguments } from "./api.ts"
 import { CpuTensor } from "./CpuTensor.ts"
 import type { Runtime } from "./runtime.ts"
 import { type Port, portText, type Written } from "./writer.ts"
-
-/** A feed that does not fit; `tensor` is the input's or output's name, or null where one is missing or unknown. */
-export class FeedMismatch extends Error {
-  readonly tensor: string | null
-  constructor(tensor: string | null, message: string) {
-    super(message)
-    this.tensor = tensor
-  }
-}
-
-/** A device tensor was used after its scope closed. */
-export class ReleasedTensor extends Error {}
 
 interface InputSlot {
   readonly port: Port

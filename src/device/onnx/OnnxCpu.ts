@@ -12,16 +12,13 @@ import {
   type DeviceError,
   deviceError,
   LibraryMissing,
-  LoadFailed,
   OutOfMemory,
   Released,
-  RunFailed,
   ShapeMismatch
 } from "../DeviceError.ts"
 import { elementCount, type HostTensor, holds, type TensorSpec, type TypedArray } from "../HostTensor.ts"
-import { OrtFailure } from "./api.ts"
-import { FeedMismatch, ReleasedTensor } from "./Binding.ts"
 import { CpuTensor } from "./CpuTensor.ts"
+import { deviceFailure } from "./failure.ts"
 import { disabledOptimizers, onnxNumericClass } from "./numericClass.ts"
 import { LibraryAbsent, openRuntime, type Runtime } from "./runtime.ts"
 import { Session } from "./Session.ts"
@@ -57,40 +54,6 @@ const open = (threads: number): Effect.Effect<Runtime, DeviceError> =>
       throw error
     }
   })
-
-/** The node that a message of the library speaks of. */
-const nodeOf = (message: string): string | null => {
-  const found =
-    /Name:'([^']+)'/.exec(message) ?? /[Nn]ode:? ?\(([^)]+)\)/.exec(message) ?? /name[: ]+'([^']+)'/.exec(message)
-  return found?.[1] ?? null
-}
-
-const isMemory = (message: string) => /bad_alloc|Failed to allocate memory|Array buffer allocation failed/.test(message)
-
-/** The first sentences of a message, without the library's own source lines. */
-const detailOf = (message: string): string => message.replace(/\s*\/[^\s:]+\.(cc|h):\d+[^\n]*?(?=[A-Z]|$)/g, " ").trim()
-
-const failure =
-  (program: string, phase: "load" | "run") =>
-  (error: unknown): DeviceError => {
-    if (error instanceof FeedMismatch) {
-      return error.tensor === null
-        ? deviceError(new BadFeed({ program, detail: error.message }))
-        : deviceError(new ShapeMismatch({ program, tensor: error.tensor, detail: error.message }))
-    }
-    if (error instanceof ReleasedTensor) return deviceError(new Released({ what: `Tensor ${error.message}` }))
-    if (error instanceof Error && isMemory(error.message)) {
-      return deviceError(new OutOfMemory({ what: `program ${program}`, bytes: null }))
-    }
-    if (error instanceof OrtFailure) {
-      const parts = { program, node: nodeOf(error.message), detail: detailOf(error.message) }
-      return deviceError(phase === "load" ? new LoadFailed(parts) : new RunFailed(parts))
-    }
-    if (error instanceof RangeError && phase === "load") {
-      return deviceError(new LoadFailed({ program, node: null, detail: error.message }))
-    }
-    throw error
-  }
 
 const make = Effect.fnUntraced(function* ({ inspect, threads }: OnnxCpuOptions) {
   const runtime = yield* open(threads)
@@ -183,7 +146,7 @@ const make = Effect.fnUntraced(function* ({ inspect, threads }: OnnxCpuOptions) 
           const inPlace = [...session.written.inPlace.keys()]
           return { _tag: "Loaded", program, loadMs: ms, inPlace, session, closed: false, key }
         },
-        catch: failure(program.name, "load")
+        catch: deviceFailure(program.name, "load")
       }),
       (own) =>
         Effect.sync(() => {
@@ -267,7 +230,7 @@ const make = Effect.fnUntraced(function* ({ inspect, threads }: OnnxCpuOptions) 
           runMs += result.runMs
           return Effect.succeed(result.outputs)
         } catch (error) {
-          return Effect.fail(failure(name, "run")(error))
+          return Effect.fail(deviceFailure(name, "run")(error))
         }
       }),
     stats: Effect.sync(() => {
