@@ -12,9 +12,7 @@ import { DuckDb } from "./DuckDb.ts"
 import { WarehouseError, WarehouseInUse } from "./errors.ts"
 import { databaseError, ingestJournal, journals } from "./ingest.ts"
 import { migrate, recreateViews } from "./Migrations.ts"
-import { publish } from "./publish.ts"
-
-export const liveName = "live.duckdb"
+import { liveName, publish } from "./publish.ts"
 
 export interface Live {
   readonly dir: string

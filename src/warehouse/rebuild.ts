@@ -9,7 +9,8 @@ import { Effect } from "effect"
 import { SqlClient } from "effect/sql"
 import type { WarehouseError } from "./errors.ts"
 import { databaseError } from "./ingest.ts"
-import { type Live, liveName, lock, start } from "./live.ts"
+import { type Live, lock, start } from "./live.ts"
+import { liveName } from "./publish.ts"
 
 /** Rows of every table and view that people may read, and of the private tables as `raw.<name>`. */
 export type Counts = Readonly<Record<string, number>>
