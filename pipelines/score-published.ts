@@ -51,7 +51,7 @@ export default Pipeline.make(
           : [
               {
                 path: "evaluate.threshold",
-                message: `is left to calibration, and ${model.path} was not calibrated (it has no ${estimatorCardFile})`,
+                message: `is left to calibration, and ${model.path} was not calibrated (no threshold of its own in ${estimatorCardFile})`,
                 hint: "write the cosine (the paper's is 0.70, for its own encoder)"
               }
             ])

@@ -25,7 +25,7 @@ import { agreementAt, calibrateThreshold, tripletAccuracy } from "../metrics/cla
 import * as SentenceEncoder from "../models/SentenceEncoder.ts"
 import { contrastive } from "../objectives/contrastive.ts"
 import { stripPerspective } from "../rewards/grammar.ts"
-import { type EstimatorCard, estimatorCardFile, paperCard } from "./models.ts"
+import { type EstimatorCard, estimatorCardFile } from "./models.ts"
 import { optimizerFields, optimizerSettings } from "./optimizing.ts"
 import { stepRows } from "./order.ts"
 import { scratchFields, scratchModel, wordsOf } from "./scratch.ts"
@@ -182,7 +182,7 @@ export const estimator = Stage.make("estimator", {
       pairs: ReadonlyArray<JudgedPair> | undefined,
       list: number
     ) {
-      if (pairs === undefined) return paperCard.thresholds[name]
+      if (pairs === undefined) return {}
       const [left, right] = [yield* embed(list), yield* embed(list + 1)]
       const judged = { similarities: left.map((a, k) => cosine(a, right[k]!)), same: pairs.map(({ same }) => same) }
       const { threshold } = calibrateThreshold(judged, "accuracy")
@@ -190,14 +190,11 @@ export const estimator = Stage.make("estimator", {
       found[`estimator/threshold/${name}`] = threshold
       found[`estimator/f1/${name}`] = f1
       found[`estimator/accuracy/${name}`] = accuracy
-      return threshold
+      return { [name]: threshold }
     })
     const card: EstimatorCard = {
       prefix: params.prefix,
-      thresholds: {
-        coverage: yield* calibrate("coverage", across, 3),
-        uniqueness: yield* calibrate("uniqueness", within, 5)
-      }
+      thresholds: { ...(yield* calibrate("coverage", across, 3)), ...(yield* calibrate("uniqueness", within, 5)) }
     }
     yield* task.metrics(params.steps, found)
     yield* encoder.save(outputs.estimator.dir)

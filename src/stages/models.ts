@@ -1,27 +1,35 @@
 /** Encoders as the stages use them: texts to unit embeddings, with what the `estimator` stage found out about them. */
-import { existsSync } from "node:fs"
+import { existsSync, readFileSync } from "node:fs"
 import { join } from "node:path"
-import { Effect, Schema } from "effect"
+import { Effect, Option, Schema } from "effect"
 import { FileSystem } from "effect/FileSystem"
 import * as SentenceEncoder from "../models/SentenceEncoder.ts"
 import type { Rows } from "../rewards/matching.ts"
 
-/**
- * `estimator.json` in an encoder's folder. Thresholds are cosines; the defaults are the paper's, for its own encoder.
- */
+/** `estimator.json` in an encoder's folder: how it reads lines, and the thresholds (cosines) that were calibrated for it. */
 export const EstimatorCard = Schema.Struct({
   prefix: Schema.Literals(["strip", "keep"]),
-  thresholds: Schema.Struct({ coverage: Schema.Finite, uniqueness: Schema.Finite })
+  thresholds: Schema.Struct({
+    coverage: Schema.optionalKey(Schema.Finite),
+    uniqueness: Schema.optionalKey(Schema.Finite)
+  })
 })
 export type EstimatorCard = typeof EstimatorCard.Type
 
 export const estimatorCardFile = "estimator.json"
 
-/** Whether an encoder's folder says what was found out about it; one on the hub does not. */
-export const isCalibrated = (folder: string): boolean => existsSync(join(folder, estimatorCardFile))
+const decodeCard = Schema.decodeUnknownOption(Schema.fromJsonString(EstimatorCard))
 
-/** OP-GRPO's thresholds (arXiv 2602.20759), which belong to its fine-tuned mpnet. */
-export const paperCard: EstimatorCard = { prefix: "strip", thresholds: { coverage: 0.7, uniqueness: 0.78 } }
+/** Whether an encoder's folder has a threshold of its own for covering; a model on the hub, or one without a card, has not. */
+export const isCalibrated = (folder: string): boolean => {
+  const file = join(folder, estimatorCardFile)
+  if (!existsSync(file)) return false
+  const card = decodeCard(readFileSync(file, "utf8"))
+  return Option.isSome(card) && card.value.thresholds.coverage !== undefined
+}
+
+/** OP-GRPO's thresholds (arXiv 2602.20759), which belong to its fine-tuned mpnet: what stands in for those never calibrated. */
+const paperThresholds = { coverage: 0.7, uniqueness: 0.78 }
 
 /** Embeddings as rows of one matrix [texts, width]. */
 export const asRows = (embeddings: ReadonlyArray<Float32Array>): Rows => {
@@ -33,21 +41,22 @@ export const asRows = (embeddings: ReadonlyArray<Float32Array>): Rows => {
   return { rows: embeddings.length, width, data }
 }
 
-/** An encoder from its folder, with its card, or the paper's where it has none. */
+/** An encoder from its folder, with its card. `own` says which thresholds are its own; the others are the paper's. */
 export const openEncoder = Effect.fn("openEncoder")(function* (dir: string) {
   const fs = yield* FileSystem
   const encoder = yield* SentenceEncoder.load(dir)
   const file = `${dir}/${estimatorCardFile}`
   const known = yield* fs.exists(file).pipe(Effect.orDie)
-  const card = known
+  const card: EstimatorCard = known
     ? yield* fs
         .readFileString(file)
         .pipe(Effect.flatMap(Schema.decodeEffect(Schema.fromJsonString(EstimatorCard))), Effect.orDie)
-    : paperCard
+    : { prefix: "strip", thresholds: {} }
   return {
     encoder,
     prefix: card.prefix,
-    calibrated: card.thresholds,
+    calibrated: { ...paperThresholds, ...card.thresholds },
+    own: { coverage: card.thresholds.coverage !== undefined, uniqueness: card.thresholds.uniqueness !== undefined },
     embed: (texts: ReadonlyArray<string>) => Effect.map(encoder.embed(texts), asRows)
   }
 })

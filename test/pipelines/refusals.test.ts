@@ -70,7 +70,7 @@ describe("refused with its place", () => {
 })
 
 it("published answers are not scored at a threshold that nobody found or gave", async () => {
-  const threshold = /evaluate\.threshold: .* was not calibrated \(it has no estimator\.json\)/
+  const threshold = /evaluate\.threshold: .* was not calibrated \(no threshold of its own in estimator\.json\)/
   const found = await told("score-published", "{ encoder: ., data: . }")
   assert.isTrue(
     found.some((text) => threshold.test(text)),

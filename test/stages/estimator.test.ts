@@ -6,6 +6,7 @@ import { Effect, Exit } from "effect"
 import { JudgedPairs, Situations, Triplets } from "../../src/artifact/kinds.ts"
 import type { Triplet } from "../../src/data/records.ts"
 import { estimator } from "../../src/stages/estimator.ts"
+import { isCalibrated } from "../../src/stages/models.ts"
 import { triplets } from "../../src/stages/triplets.ts"
 import { fillers } from "../../src/world/lexicon.ts"
 import { freshFolder } from "../support/folders.ts"
@@ -161,14 +162,15 @@ describe("estimator", () => {
     })
   )
 
-  it.live("0 steps pass a base through as it is, with the paper's thresholds where there are no pairs", () =>
+  it.live("0 steps pass a base through as it is, and without pairs no threshold is called its own", () =>
     Effect.gen(function* () {
       const { world } = yield* ground
       const base = (yield* tinyEstimator(fresh, world, 3)).dir
       const params = { ...tinyEncoderParams, steps: 0, prefix: "keep" }
       const { out } = yield* runStage(estimator, { dir: fresh(), params, inputs: { base } })
       assert.deepStrictEqual(weights(out.estimator), weights(base))
-      assert.deepStrictEqual(card(out.estimator), { prefix: "keep", thresholds: { coverage: 0.7, uniqueness: 0.78 } })
+      assert.deepStrictEqual(card(out.estimator), { prefix: "keep", thresholds: {} })
+      assert.isFalse(isCalibrated(out.estimator))
     })
   )
 

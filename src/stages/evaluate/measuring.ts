@@ -11,7 +11,7 @@ import { stripPerspective } from "../../rewards/grammar.ts"
 import { resolveThreshold, Threshold } from "../../rewards/threshold.ts"
 import type { World } from "../../world/world.ts"
 import { inChunks } from "../chunks.ts"
-import { openEncoder, paperCard } from "../models.ts"
+import { openEncoder } from "../models.ts"
 import {
   byEstimator,
   bySet,
@@ -126,7 +126,7 @@ export const byMatching = Effect.fnUntraced(function* (
   params: Measuring,
   phase: (texts: number) => Phase
 ) {
-  const { calibrated, embed, encoder, prefix } = yield* openEncoder(dir)
+  const { calibrated, embed, encoder, own, prefix } = yield* openEncoder(dir)
   const { candidates: cut, set } = params
   const thresholds = {
     coverage: resolveThreshold(params.threshold, calibrated.coverage),
@@ -134,7 +134,7 @@ export const byMatching = Effect.fnUntraced(function* (
     tau: resolveThreshold(set.tau, calibrated.coverage),
     half: set.half
   }
-  if (params.uniquenessThreshold === "calibrated" && calibrated.uniqueness === paperCard.thresholds.uniqueness) {
+  if (params.uniquenessThreshold === "calibrated" && !own.uniqueness) {
     yield* Effect.logWarning(
       `eval/uniqueness/estimator: this encoder was not calibrated, so candidates repeat each other from ${calibrated.uniqueness} on, OP-GRPO's threshold for another encoder; evaluate.uniquenessThreshold sets it`
     )
