@@ -46,7 +46,7 @@ const placeIn = (file: string, fits: (line: string) => boolean): string => {
 const absent = (message: string): Missing | undefined => {
   const found = /^Cannot find (module|package) '([^']+)' imported from (\S.*)$/.exec(message)
   if (found === null) return undefined
-  const [, what, name, given] = found as unknown as readonly [string, string, string, string]
+  const [, what = "", name = "", given = ""] = found
   const importer = given.startsWith("file:") ? fileURLToPath(given) : given
   const means = (specifier: string) =>
     what === "package"

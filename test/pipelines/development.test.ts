@@ -12,7 +12,7 @@ import { type AnyPipeline, build } from "../../src/dsl/Pipeline.ts"
 
 /** Where each training's inputs come from, by node and stage. */
 const inputsOf = (pipeline: AnyPipeline, params: unknown) => {
-  const tasks = build(pipeline, Schema.decodeUnknownSync(pipeline.params)(params))
+  const tasks = build(pipeline, Schema.decodeSync(pipeline.params)(params))
   return (node: string, stage: string) =>
     tasks
       .filter((task) => task.node === node && task.stage.name === stage)
@@ -56,7 +56,7 @@ it.each([
   "%s: what cannot be measured is refused when it is loaded",
   (pipeline, section) => {
     const refused = (params: object) =>
-      pipeline.check(Schema.decodeUnknownSync(pipeline.params)(params) as never).map(({ path }) => path)
+      pipeline.check(Schema.decodeSync(pipeline.params)(params) as never).map(({ path }) => path)
     expect(refused({ [section]: { evaluateEvery: 5 } })).toContain(`${section}.evaluateEvery`)
     expect(refused({})).not.toContain(`${section}.evaluateEvery`)
   }

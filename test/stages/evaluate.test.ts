@@ -4,7 +4,7 @@ import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { Completions, Situations } from "../../src/artifact/kinds.ts"
-import type { Completion, Situation } from "../../src/data/records.ts"
+import type { Completion } from "../../src/data/records.ts"
 import { parseAnswer } from "../../src/rewards/grammar.ts"
 import { evaluate } from "../../src/stages/evaluate.ts"
 import { nli } from "../../src/stages/nli.ts"
@@ -69,7 +69,7 @@ describe("evaluate", () => {
   it.live("exact metrics by hand: two of five said, one twice; a stranger; nothing", () =>
     Effect.gen(function* () {
       const { estimator, made, situations, test, world } = yield* ground
-      const [a, b, c] = situations as unknown as readonly [Situation, Situation, Situation]
+      const [a, b, c] = [situations[0]!, situations[1]!, situations[2]!]
       const windows = [a, b, c].map(({ perspectives }) => perspectives.length)
       // a: lines 0, 1 and 0 again. b: an answer that fits another situation. c: silence.
       const completions = yield* write([
@@ -197,7 +197,7 @@ describe("evaluate", () => {
   it.live("an item is the mean over a prompt's answers; the split is the one asked for", () =>
     Effect.gen(function* () {
       const { estimator, made, situations, test, world } = yield* ground
-      const [{ id, perspectives, prompt }] = situations as unknown as readonly [Situation]
+      const { id, perspectives, prompt } = situations[0]!
       const completions = yield* write(
         [[0], [0, 1], [0, 1, 2]].map((which) => ({ id, prompt, text: answer(made, id, which) }))
       )
@@ -216,7 +216,8 @@ describe("evaluate", () => {
   it.live("a prompt's answers as a set: lines or whole answers are candidates; the union is exact; votes weigh", () =>
     Effect.gen(function* () {
       const { estimator, made, situations, test, world } = yield* ground
-      const [{ id, perspectives, prompt }, ...others] = situations as unknown as readonly [Situation]
+      const { id, perspectives, prompt } = situations[0]!
+      const others = situations.slice(1)
       const completions = yield* write(
         [[0], [0, 1], [0, 1, 2]].map((which) => ({ id, prompt, text: answer(made, id, which) }))
       )
@@ -255,7 +256,7 @@ describe("evaluate", () => {
   it.live("real sentences are cut as the authors cut them for matching, and as sentences for NLI", () =>
     Effect.gen(function* () {
       const { estimator, situations, test } = yield* ground
-      const [{ id, prompt }] = situations as unknown as readonly [Situation]
+      const { id, prompt } = situations[0]!
       const completions = yield* write([{ id, prompt, text: "1. Dr. Lee disagrees. Fairness matters!" }])
       const inputs = { completions, situations: test, estimator }
       const lines = yield* runStage(evaluate, { dir: fresh(), inputs })

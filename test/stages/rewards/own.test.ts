@@ -39,7 +39,7 @@ const parts = [coverage, tag]
 const open = (sections: object) =>
   openReward(
     parts,
-    Schema.decodeUnknownSync(rewardSchema(parts))({ coverage: { weight: 0 }, tag: { weight: 0 }, ...sections })
+    Schema.decodeSync(rewardSchema(parts))({ coverage: { weight: 0 }, tag: { weight: 0 }, ...sections })
   )
 const scores = (sections: object, step = 0) =>
   Effect.scoped(Effect.flatMap(open(sections), (reward) => reward.score(estimator, batch, step)))
