@@ -7,8 +7,10 @@ import { json } from "./root.ts"
 const install = Command.make(
   "install",
   {
-    name: Argument.Literals("NAME", ["cpu", "nvidia"]).pipe(
-      Argument.withDescription("cpu: XLA on the CPU, for tests; nvidia: XLA on NVIDIA's cards")
+    name: Argument.Literals("NAME", ["cpu", "nvidia", "nvidia-compiler"]).pipe(
+      Argument.withDescription(
+        "cpu: XLA on the CPU, for tests; nvidia: XLA on NVIDIA's cards; nvidia-compiler: of it what compiles without a card"
+      )
     ),
     from: Flag.String("from").pipe(
       Flag.withDescription("A folder with the wheels, or the site-packages of an environment that has them"),
@@ -18,14 +20,14 @@ const install = Command.make(
     json
   },
   Effect.fn("exp.device.install")(function* ({ from, json, name }) {
-    const [{ installPlugin }, { cpuPlugin, cudaPlugin }, { InstallFailed }] = yield* Effect.promise(() =>
+    const [{ installPlugin }, { installable }, { InstallFailed }] = yield* Effect.promise(() =>
       Promise.all([
         import("../device/xla/install/installPlugin.ts"),
         import("../device/xla/plugins.ts"),
         import("../device/xla/install/InstallFailed.ts")
       ])
     )
-    const plugin = name === "cpu" ? cpuPlugin : cudaPlugin
+    const plugin = installable[name]!
     const say = (line: string) => process.stderr.write(`${line}\n`)
     // anything but InstallFailed is a bug
     const done = yield* Effect.promise(() =>

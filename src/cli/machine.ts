@@ -138,13 +138,12 @@ const duckdb = async (): Promise<Check> => {
 
 /** Plugins of XLA: installed and of a version that is spoken here, or what would bring them. */
 const xla = async (): Promise<ReadonlyArray<Check>> => {
-  const { cpuPlugin, cudaPlugin, locatePlugin } = await import("../device/xla/plugins.ts")
+  const { cpuPlugin, cudaPlugin, installCommand, locatePlugin } = await import("../device/xla/plugins.ts")
   const checks: Array<Check> = []
   for (const plugin of [cpuPlugin, cudaPlugin]) {
     const located = locatePlugin(plugin)
     if ("missing" in located) {
-      const command = `exp device install ${plugin.name === "cuda" ? "nvidia" : plugin.name}`
-      checks.push(ok(`xla ${plugin.name}`, `not installed (\`${command}\` would bring it)`))
+      checks.push(ok(`xla ${plugin.name}`, `not installed (\`${installCommand(plugin)}\` would bring it)`))
       continue
     }
     try {

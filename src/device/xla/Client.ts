@@ -4,8 +4,9 @@
  */
 import type { Dtype } from "../../tensor/Tensor.ts"
 import { byteWidth } from "../../tensor/Tensor.ts"
-import { addressOf, allocate, type Block, bytesAt, functionAt, pointersAt } from "../ffi.ts"
+import { addressOf, allocate, type Block, pointersAt } from "../ffi.ts"
 import { elementCount, type TypedArray } from "../HostTensor.ts"
+import { serialized } from "./analysis.ts"
 import { Arguments, elementTypes, namedValues, nativeText, type OptionValue, type Pjrt, textAt } from "./pjrt.ts"
 
 /** Elements on a device. */
@@ -160,10 +161,7 @@ export class Client {
 
   /** An executable in bytes, for `deserialize` by the same plugin on the same kind of device. */
   serialize(executable: bigint): Uint8Array {
-    const a = this.pjrt.call("Executable_Serialize", (args) => args.pointer(16, executable))
-    const bytes = bytesAt(a.pointerAt(24), a.sizeAt(32))
-    functionAt<[bigint], void>(a.pointerAt(48), "void", ["void *"])(a.pointerAt(40))
-    return bytes
+    return serialized(this.pjrt, executable)
   }
 
   /** Loads what `serialize` gave. Throws PjrtFailure for bytes that are none. */

@@ -1,6 +1,7 @@
 /** A compiled program on its device: argument lists that are written anew for each call, and the call. */
 import type { Dtype } from "../../tensor/Tensor.ts"
 import { allocate } from "../ffi.ts"
+import { type CompiledMemory, memoryOf } from "./analysis.ts"
 import { type Client, DeviceBuffer } from "./Client.ts"
 import { Arguments, namedValuesAt } from "./pjrt.ts"
 
@@ -8,16 +9,6 @@ import { Arguments, namedValuesAt } from "./pjrt.ts"
 export interface Signature {
   readonly arguments: number
   readonly outputs: ReadonlyArray<{ readonly dtype: Dtype; readonly shape: ReadonlyArray<number> }>
-}
-
-/** Bytes of an executable's own, by XLA's analysis. */
-export interface CompiledMemory {
-  readonly arguments: number
-  readonly outputs: number
-  /** Of outputs, what lies in donated arguments. */
-  readonly aliased: number
-  /** Intermediate values at their peak. */
-  readonly temporary: number
 }
 
 const list = (count: number) => {
@@ -90,8 +81,7 @@ export class Executable {
   /** XLA's account of the memory; null where the plugin keeps none. */
   memory(): CompiledMemory | null {
     try {
-      const a = this.client.pjrt.call("Executable_GetCompiledMemoryStats", (args) => args.pointer(16, this.unloaded))
-      return { arguments: a.sizeAt(32), outputs: a.sizeAt(40), aliased: a.sizeAt(48), temporary: a.sizeAt(56) }
+      return memoryOf(this.client.pjrt, this.unloaded)
     } catch {
       return null
     }

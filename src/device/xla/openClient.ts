@@ -47,16 +47,19 @@ export const closeClient = async (plugin: Plugin, options: ClientOptions = {}): 
   client.destroy()
 }
 
-const open = async (plugin: Plugin, cpuDevices: number): Promise<Client> => {
-  const located = locatePlugin(plugin)
+/** A plugin's functions, from where `locate...` found it. Throws PluginAbsent with the reason. */
+export const openPlugin = (located: ReturnType<typeof locatePlugin>): Pjrt => {
   if ("missing" in located) throw new PluginAbsent(located.missing)
   // its own notes of what it is about to do would go to this process's stderr; errors come back as errors
   process.env["TF_CPP_MIN_LOG_LEVEL"] ??= "3"
-  let pjrt: Pjrt
   try {
-    pjrt = new Pjrt(located.path)
+    return new Pjrt(located.path)
   } catch (error) {
     throw new PluginAbsent(`${located.path} cannot be opened: ${error instanceof Error ? error.message : error}`)
   }
+}
+
+const open = async (plugin: Plugin, cpuDevices: number): Promise<Client> => {
+  const pjrt = openPlugin(locatePlugin(plugin))
   return Client.open(pjrt, plugin.name === "cpu" ? { cpu_device_count: BigInt(cpuDevices) } : {})
 }

@@ -16,8 +16,8 @@ export interface Wheel {
 }
 
 export interface Plugin {
-  /** What `exp device install` and `--device xla:NAME` call it. */
-  readonly name: "cpu" | "cuda"
+  /** Names its folder; devices are `--device xla:NAME`. */
+  readonly name: "cpu" | "cuda" | "cuda-compiler"
   readonly provider: string
   readonly version: string
   /** The library, below the folder that the wheels are unpacked into. */
@@ -25,6 +25,10 @@ export interface Plugin {
   readonly wheels: ReadonlyArray<Wheel>
 }
 
+/**
+ * XLA on the CPU, for tests: a third party's wheel that holds the library of zml/pjrt-artifacts' build
+ * `manual-2026-06-23T00-20-00Z` of `pjrt-cpu_linux-amd64` unchanged (Apache-2.0).
+ */
 export const cpuPlugin: Plugin = {
   name: "cpu",
   provider: "xla:cpu",
@@ -49,7 +53,10 @@ const wheels = (rows: ReadonlyArray<readonly [string, string, string, string]>):
     sha256
   }))
 
-/** NVIDIA's plugin with its libraries, as pip resolved `jax-cuda13-plugin[with-cuda]` of this version; no card has run it here. */
+/**
+ * NVIDIA's plugin with its libraries, as pip resolved `jax-cuda13-plugin[with-cuda]` of this version. Every digest is the one
+ * that the index states; the wheels of `cudaCompiler` were also downloaded, loaded and compiled with. No card has run any of it.
+ */
 export const cudaPlugin: Plugin = {
   name: "cuda",
   provider: "xla:cuda",
@@ -76,6 +83,26 @@ export const cudaPlugin: Plugin = {
   ])
 }
 
+/** What of it compiles for cards without one (257 MB): the plugin, `ptxas`, and the mathematical library of NVVM. */
+export const cudaCompiler: Plugin = {
+  ...cudaPlugin,
+  name: "cuda-compiler",
+  wheels: cudaPlugin.wheels.filter(({ project }) =>
+    ["jax-cuda13-pjrt", "nvidia-cuda-nvcc", "nvidia-nvvm"].includes(project)
+  )
+}
+
+/** What `exp device install` calls each plugin. */
+export const installable: Readonly<Record<string, Plugin>> = {
+  cpu: cpuPlugin,
+  nvidia: cudaPlugin,
+  "nvidia-compiler": cudaCompiler
+}
+
+/** The command that installs a plugin. */
+export const installCommand = ({ name }: Plugin): string =>
+  `exp device install ${Object.keys(installable).find((key) => installable[key]!.name === name) ?? name}`
+
 /** Where everything that can be fetched or computed again lies: OVERTONE_CACHE, else the user's cache folder. */
 export const cacheFolder = (): string =>
   process.env["OVERTONE_CACHE"] ?? join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "overtone")
@@ -90,11 +117,18 @@ export const receiptFile = "installed.json"
 export const locatePlugin = (plugin: Plugin): { readonly path: string } | { readonly missing: string } => {
   const folder = pluginFolder(plugin)
   const path = join(folder, plugin.library)
-  const install = `\`exp device install ${plugin.name === "cuda" ? "nvidia" : plugin.name}\``
   if (!existsSync(join(folder, receiptFile)) || !existsSync(path)) {
-    return { missing: `the XLA plugin ${plugin.provider} ${plugin.version} is not installed; run ${install}.` }
+    return {
+      missing: `the XLA plugin ${plugin.provider} ${plugin.version} is not installed; run \`${installCommand(plugin)}\`.`
+    }
   }
   return { path }
+}
+
+/** A CUDA plugin that can compile without a card: that of all the libraries, or that of the compiler alone. */
+export const locateCompiler = (): ReturnType<typeof locatePlugin> => {
+  const whole = locatePlugin(cudaPlugin)
+  return "path" in whole ? whole : locatePlugin(cudaCompiler)
 }
 
 /** What tells one build of an installed plugin from another: its wheels' digests. */

@@ -1,0 +1,102 @@
+/** Programs compiled for an H100 that is not here, by NVIDIA's plugin; what XLA says of them. Nothing is executed. */
+
+import { Effect, Layer } from "effect"
+import * as fc from "fast-check"
+import { describe, expect, it } from "vitest"
+import { Topology } from "../../../src/device/xla/aot/Topology.ts"
+import { h100 } from "../../../src/device/xla/aot/targets.ts"
+import { compileOptions } from "../../../src/device/xla/compileOptions.ts"
+import { accountOf } from "../../../src/device/xla/hlo/account.ts"
+import { readModule } from "../../../src/device/xla/hlo/Hlo.ts"
+import { fields, Message, varints } from "../../../src/device/xla/hlo/wire.ts"
+import { openClient, openPlugin } from "../../../src/device/xla/openClient.ts"
+import { PjrtFailure } from "../../../src/device/xla/pjrt.ts"
+import { cudaCompiler, locateCompiler } from "../../../src/device/xla/plugins.ts"
+import { XlaDevice } from "../../../src/device/xla/XlaDevice.ts"
+
+const located = locateCompiler()
+const absent = "missing" in located ? located.missing : undefined
+const titled = (title: string) => (absent === undefined ? title : `${title} (skipped: ${absent})`)
+
+describe("protocol buffers", () => {
+  it("are read as the format's own examples have them", () => {
+    // field 1 varint 150; field 2 "testing"; field 4 packed 3, 270, 86942 (protobuf.dev/programming-guides/encoding)
+    const bytes = Uint8Array.from([8, 0x96, 1, 0x12, 7, ...Buffer.from("testing"), 0x22, 6, 3, 0x8e, 2, 0x9e, 0xa7, 5])
+    const message = new Message(bytes)
+    expect([message.number(1), message.text(2), message.numbers(4)]).toEqual([150, "testing", [3, 270, 86942]])
+    expect([message.number(9), message.text(9), message.message(9)]).toEqual([0, "", undefined])
+    expect(varints(Uint8Array.from([...Array(9).fill(0xff), 1]))).toEqual([-1])
+  })
+
+  it("that are none throw and never hang", () => {
+    expect(() => fields(Uint8Array.of(0x12, 7, 1))).toThrow(/field 2 .* is no field/)
+    expect(() => varints(Uint8Array.of(0x80))).toThrow(RangeError)
+    expect(() => readModule(new Uint8Array(0))).toThrow(/no entry/)
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 40 }), (bytes) => {
+        try {
+          readModule(bytes)
+        } catch (error) {
+          expect(error).toBeInstanceOf(RangeError)
+        }
+      })
+    )
+  })
+})
+
+/** y = x w in bf16, three times over by a loop, over a donated x. */
+const module = `module {
+  func.func public @main(%x: tensor<256x256xbf16> {tf.aliasing_output = 0 : i32}, %w: tensor<256x256xbf16>) -> (tensor<256x256xbf16>) {
+    %zero = stablehlo.constant dense<0> : tensor<i32>
+    %three = stablehlo.constant dense<3> : tensor<i32>
+    %one = stablehlo.constant dense<1> : tensor<i32>
+    %r:2 = stablehlo.while(%i = %zero, %y = %x) : tensor<i32>, tensor<256x256xbf16>
+    cond {
+      %more = stablehlo.compare LT, %i, %three, SIGNED : (tensor<i32>, tensor<i32>) -> tensor<i1>
+      stablehlo.return %more : tensor<i1>
+    } do {
+      %p = stablehlo.dot_general %y, %w, contracting_dims = [1] x [0] : (tensor<256x256xbf16>, tensor<256x256xbf16>) -> tensor<256x256xbf16>
+      %e = stablehlo.exponential %p : tensor<256x256xbf16>
+      %next = stablehlo.add %i, %one : tensor<i32>
+      stablehlo.return %next, %e : tensor<i32>, tensor<256x256xbf16>
+    }
+    return %r#1 : tensor<256x256xbf16>
+  }
+}`
+
+describe.skipIf(absent !== undefined)(titled("compiling for an H100 without one"), () => {
+  const pjrt = () => openPlugin(located)
+
+  it("gives memory, the optimised program, and bytes; products are counted with their loops", async () => {
+    const topology = new Topology(pjrt(), h100)
+    const compiled = await topology.compile(module, compileOptions())
+    const one = 256 * 256 * 2
+    expect(compiled.memory()).toMatchObject({ arguments: 2 * one, outputs: one, aliased: one })
+    expect(compiled.memory().peak).toBeGreaterThanOrEqual(2 * one)
+    const hlo = compiled.module()
+    expect(hlo.overwritten).toEqual([0])
+    const { calls, collectives, products } = accountOf(hlo)
+    expect(products.map(({ dtype, flops }) => [dtype, flops])).toEqual([["bf16", 3 * 2 * 256 ** 3]])
+    expect([calls, collectives]).toEqual([{}, {}])
+    expect(compiled.serialize().length).toBeGreaterThan(1000)
+    compiled.destroy()
+    topology.destroy()
+  })
+
+  it("knows several cards", () => {
+    const topology = new Topology(pjrt(), h100, 4)
+    expect(topology.devices).toBe(4)
+    topology.destroy()
+  })
+
+  it("what cannot be compiled, and a card that is none, are failures with a message", async () => {
+    expect(() => new Topology(pjrt(), { ...h100, config: "nonsense {" })).toThrow(PjrtFailure)
+    const topology = new Topology(pjrt(), h100)
+    await expect(topology.compile("module {", compileOptions())).rejects.toThrow(/parse/i)
+    topology.destroy()
+    await expect(openClient(cudaCompiler)).rejects.toThrow(/No visible GPU devices/)
+    const layer = XlaDevice.layer({ plugin: cudaCompiler, executables: null })
+    const error = await Effect.runPromise(Effect.flip(Effect.scoped(Layer.build(layer))))
+    expect(error.message).toMatch(/xla:cuda gives no device: No visible GPU devices/)
+  })
+})
