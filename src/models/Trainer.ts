@@ -40,7 +40,7 @@ export interface Trainer {
   readonly apply: Effect.Effect<Update, ModelError | DeviceError>
   /** Optimizer updates done. */
   readonly updates: Effect.Effect<number>
-  /** Writes weights, moments and the number of updates to one safetensors file; equal states give equal bytes. */
+  /** Writes what is trained, its moments and the number of updates to one safetensors file; equal states give equal bytes. */
   readonly checkpoint: (file: string) => Effect.Effect<void, ModelError | DeviceError>
   /** Goes back to a checkpoint of this very model. */
   readonly restore: (file: string) => Effect.Effect<void, ModelError | DeviceError>
@@ -54,8 +54,11 @@ export interface TrainerGraph extends Loss {
 export interface TrainerSpec {
   /** Names the programs. */
   readonly name: string
+  /** What is trained. */
   readonly table: ReadonlyArray<ParameterSpec>
   readonly weights: Weights
+  /** Parameters that the loss reads too and that stay as they are: they have no derivative, no moments and no place in checkpoints. */
+  readonly frozen?: { readonly table: ReadonlyArray<ParameterSpec>; readonly weights: Weights }
   readonly optimizer: OptimizerSettings
   /** The loss over the parameters; its other inputs are what `accumulate` is fed. */
   readonly build: (parameters: ParameterInputs) => TrainerGraph
@@ -64,14 +67,15 @@ export interface TrainerSpec {
 }
 
 /** Gradients of the loss, added to `grad:<name>` in place. */
-const backwardProgram = (spec: TrainerSpec): Program => {
-  const parameters = parameterInputs(spec.table)
+export const backwardProgram = (spec: Pick<TrainerSpec, "name" | "table" | "frozen" | "build">): Program => {
+  const parameters = parameterInputs([...spec.table, ...(spec.frozen?.table ?? [])])
   const { logs, loss, outputs: others = {} } = spec.build(parameters)
   const outputs: Record<string, Tensor> = { loss }
   for (const [name, value] of Object.entries(others)) outputs[`out:${name}`] = value
   for (const [name, value] of Object.entries(logs)) outputs[`log:${name}`] = value
   const donate: Record<string, string> = {}
-  gradient(loss, parameters.all).forEach((by, i) => {
+  const trained = spec.table.map(({ name }) => parameters.of(name))
+  gradient(loss, trained).forEach((by, i) => {
     const { name, shape } = spec.table[i]!
     const key = `grad:${name}`
     outputs[key] = add(input(key, "f32", shape), by)
@@ -87,7 +91,7 @@ export const makeTrainer = Effect.fn("Trainer.make")(function* (
   const device = yield* Device
   const fs = yield* FileSystem
   const scope = yield* Scope.Scope
-  const { name, optimizer, table, weights } = spec
+  const { frozen, name, optimizer, table, weights } = spec
   learningRateAt(optimizer, 0)
 
   const tensors = Effect.fnUntraced(function* (prefix: string) {
@@ -100,6 +104,7 @@ export const makeTrainer = Effect.fn("Trainer.make")(function* (
   const gradients = yield* tensors("grad:")
   const moments = { ...(yield* tensors("m:")), ...(yield* tensors("v:")) }
   const parameters = Object.fromEntries(weights)
+  const read = { ...parameters, ...Object.fromEntries(frozen?.weights ?? []) }
 
   // Programs are loaded when first needed: few runs have a learning rate of 0.
   const loaded = new Map<string, Loaded>()
@@ -130,7 +135,7 @@ export const makeTrainer = Effect.fn("Trainer.make")(function* (
       for (const tensor of Object.values(gradients))
         yield* device.write(tensor, new Float32Array(tensor.byteLength / 4))
     }
-    const all: Feeds = pick(backward.program, { ...feeds, ...parameters, ...gradients })
+    const all: Feeds = pick(backward.program, { ...feeds, ...read, ...gradients })
     const outputs = yield* device.run(backward, all, gradients)
     parts++
     const others: Record<string, HostTensor> = {}

@@ -13,9 +13,9 @@ import { iota, zeros } from "../tensor/ops/leaf.ts"
 import { expandDims, pad, reshape, transpose } from "../tensor/ops/shape.ts"
 import { type Program, program } from "../tensor/Program.ts"
 import { input, type Tensor } from "../tensor/Tensor.ts"
-import { attendCausally, decoderParameters, headWeight, hidden } from "./decoder.ts"
+import { attendCausally, headWeight, hidden } from "./decoder.ts"
 import type { DecoderConfig } from "./decoderConfig.ts"
-import { parameterInputs } from "./parameters.ts"
+import { adapting, type LoraSettings, policyInputs } from "./lora.ts"
 
 /** Names of the cache tensors, [rows, keyValueHeads, places, headSize] each. */
 export const cacheNames = ({ layers }: DecoderConfig): ReadonlyArray<string> =>
@@ -31,8 +31,8 @@ const cacheInputs = (config: DecoderConfig, rows: string, places: string): Reado
  * [rows], the prompt of each row; places i32 [places], whose size is the cache's. Outputs: the cache. What padding wrote
  * lies behind a row's length, where nothing looks.
  */
-export const prefillProgram = (config: DecoderConfig): Program => {
-  const parameters = parameterInputs(decoderParameters(config))
+export const prefillProgram = (config: DecoderConfig, lora?: LoraSettings): Program => {
+  const parameters = policyInputs(config, lora)
   const ids = input("ids", "i32", ["prompts", "time"])
   const source = input("source", "i32", ["rows"])
   const places = input("places", "i32", ["places"])
@@ -42,6 +42,7 @@ export const prefillProgram = (config: DecoderConfig): Program => {
     // [prompts, time, heads, d] -> [rows, heads, places, d]
     pad(gather(transpose(x, [0, 2, 1, 3]), source), 2, 0, subtractDims("places", "time"))
   hidden(config, parameters, ids, {
+    adapt: adapting(config, parameters, lora),
     attend: (q, k, v, layer) => {
       outputs[`cache:k:${layer}`] = lay(k)
       outputs[`cache:v:${layer}`] = lay(v)
@@ -66,14 +67,15 @@ export interface Choice {
  * f32 scalar, banned i32 [rows] (a token, or -1). Outputs: token i32, logprob (full softmax at the temperature; at 1 for
  * greedy decoding), truncatedLogprob (the distribution sampled from), [rows] each, and the cache, in place.
  */
-export const decodeProgram = (config: DecoderConfig, choice: Choice): Program => {
-  const parameters = parameterInputs(decoderParameters(config))
+export const decodeProgram = (config: DecoderConfig, choice: Choice, lora?: LoraSettings): Program => {
+  const parameters = policyInputs(config, lora)
   const token = input("token", "i32", ["rows"])
   const lengths = input("lengths", "i32", ["rows"])
   const cache = cacheInputs(config, "rows", "places")
   const outputs: Record<string, Tensor> = {}
   const states = hidden(config, parameters, expandDims(token, 1), {
     positions: expandDims(lengths, 1),
+    adapt: adapting(config, parameters, lora),
     attend: (q, k, v, layer) => {
       const own = { k: cache.get(`cache:k:${layer}`)!, v: cache.get(`cache:v:${layer}`)! }
       const next = cachedAttention(q, k, v, own, lengths)

@@ -77,6 +77,12 @@ export const headWeight = (config: DecoderConfig, parameters: ParameterInputs): 
 export type Attend = (q: Tensor, k: Tensor, v: Tensor, layer: number) => Tensor
 
 /**
+ * What comes out of a projection `model.layers.<n>.<self_attn.qkv | self_attn.o_proj | mlp.gate_up | mlp.down_proj>`: y [..., out]
+ * is what its weights made of x [..., in].
+ */
+export type Adapt = (y: Tensor, x: Tensor, projection: string) => Tensor
+
+/**
  * Causal attention within the rows. Where contexts are short its derivative keeps the probabilities, which saves a matrix
  * product; else it keeps their sums and computes them again.
  */
@@ -92,14 +98,15 @@ export const decoderLayer = (
   layer: number,
   x: Tensor,
   tables: RotaryTables,
-  attend: Attend
+  attend: Attend,
+  adapt: Adapt
 ): Tensor => {
   const { headSize, heads, intermediateSize, keyValueHeads, normEpsilon } = config
   const at = `model.layers.${layer}`
-  const project = (input: Tensor, name: string) =>
-    linear(input, parameters.of(`${at}.${name}.weight`), {
-      bias: parameters.has(`${at}.${name}.bias`) ? parameters.of(`${at}.${name}.bias`) : undefined
-    })
+  const project = (input: Tensor, name: string) => {
+    const bias = parameters.has(`${at}.${name}.bias`) ? parameters.of(`${at}.${name}.bias`) : undefined
+    return adapt(linear(input, parameters.of(`${at}.${name}.weight`), { bias }), input, `${at}.${name}`)
+  }
   const [batch, time] = [x.shape[0]!, x.shape[1]!]
   const normal = rmsNorm(x, parameters.of(`${at}.input_layernorm.weight`), normEpsilon)
   const kv = keyValueHeads * headSize
@@ -120,6 +127,8 @@ export interface HiddenOptions {
   /** Positions of the tokens, i32 [time] or [batch, time]; 0, 1, 2, ... by default. */
   readonly positions?: Tensor
   readonly attend?: Attend
+  /** What adapters add to a projection; nothing by default. */
+  readonly adapt?: Adapt
   /** Wraps every layer: where rematerialisation goes. */
   readonly wrap?: (layer: (x: Tensor) => Tensor, x: Tensor) => Tensor
 }
@@ -130,6 +139,7 @@ export const hidden = (
   parameters: ParameterInputs,
   ids: Tensor,
   {
+    adapt = (y) => y,
     attend = attendCausally(config),
     positions = iota([ids.shape[1]!]),
     wrap = (layer, x) => layer(x)
@@ -138,7 +148,7 @@ export const hidden = (
   const tables = rotaryTables(positions, ropeFrequencies(config))
   let x = embedding(parameters.of(embeddingName), ids)
   for (let layer = 0; layer < config.layers; layer++) {
-    x = wrap((y) => decoderLayer(config, parameters, layer, y, tables, attend), x)
+    x = wrap((y) => decoderLayer(config, parameters, layer, y, tables, attend, adapt), x)
   }
   return rmsNorm(x, parameters.of(normName), config.normEpsilon)
 }

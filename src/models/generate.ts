@@ -5,7 +5,7 @@
  *
  * Weights: a model of at most `constantWeights` bytes, or one that is not being trained, decodes with its weights as
  * constants of the loaded program, which the runtime rearranges for speed; the program is loaded anew when the weights change
- * (`forget`). Above that the weights are fed.
+ * (`forget`). Above that the weights are fed. An adapter is fed always and not merged: the weights below it never change.
  */
 import { Effect, Exit, Scope } from "effect"
 import { Device, type DeviceTensor, type Feeds, type Loaded } from "../device/Device.ts"
@@ -16,6 +16,7 @@ import type { Program } from "../tensor/Program.ts"
 import { scalar } from "./batching.ts"
 import { cacheNames, decodeProgram, moveProgram, prefillProgram } from "./decode.ts"
 import type { DecoderConfig } from "./decoderConfig.ts"
+import type { Adapter } from "./lora.ts"
 import { BadRequest, fail, type ModelError, NonFinite, TextTooLong } from "./ModelError.ts"
 import type { Weights } from "./parameters.ts"
 import {
@@ -86,11 +87,14 @@ export const makeSampler = Effect.fn("Sampler.make")(function* (
   tokenizer: Tokenizer,
   stopIds: ReadonlyArray<number>,
   weights: Weights,
-  { constantWeights = 4 * 2 ** 30 }: SamplerOptions = {}
+  { constantWeights = 4 * 2 ** 30 }: SamplerOptions = {},
+  adapter?: Adapter
 ): Effect.fn.Return<Sampler, never, Device | Scope.Scope> {
   const device = yield* Device
   const scope = yield* Scope.Scope
   const parameters = Object.fromEntries(weights)
+  const adapted = Object.fromEntries(adapter?.weights ?? [])
+  const lora = adapter?.settings
   const weightBytes = [...weights.values()].reduce((n, { byteLength }) => n + byteLength, 0)
   const asConstants = weightBytes <= constantWeights
   const names = cacheNames(config)
@@ -156,7 +160,7 @@ export const makeSampler = Effect.fn("Sampler.make")(function* (
     )
     const all = rows
     const decode = yield* need(`decode ${JSON.stringify(rules.choice)}`, asConstants, () =>
-      decodeProgram(config, rules.choice)
+      decodeProgram(config, rules.choice, lora)
     )
 
     const time = Math.max(...prompts.map((prompt) => prompt.length)) - 1
@@ -166,7 +170,7 @@ export const makeSampler = Effect.fn("Sampler.make")(function* (
     let cacheScope = yield* Scope.fork(waveScope)
     let cache = yield* allocate(rows.length, places, cacheScope)
     if (time > 0) {
-      const prefill = yield* need("prefill", false, () => prefillProgram(config))
+      const prefill = yield* need("prefill", false, () => prefillProgram(config, lora))
       const ids = new Int32Array(prompts.length * time).fill(tokenizer.special.pad)
       prompts.forEach((prompt, i) => {
         ids.set(prompt.slice(0, -1), i * time)
@@ -175,6 +179,7 @@ export const makeSampler = Effect.fn("Sampler.make")(function* (
         prefill,
         {
           ...parameters,
+          ...adapted,
           ids: i32([prompts.length, time], ids),
           source: i32(
             [rows.length],
@@ -222,6 +227,7 @@ export const makeSampler = Effect.fn("Sampler.make")(function* (
       })
       const feeds: Record<string, HostTensor | DeviceTensor> = {
         ...cache,
+        ...adapted,
         token: i32([n], token),
         lengths: i32([n], lengths)
       }

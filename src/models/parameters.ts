@@ -7,7 +7,7 @@ import { Effect, Scope } from "effect"
 import type { FileSystem } from "effect/FileSystem"
 import { Device, type DeviceTensor } from "../device/Device.ts"
 import type { DeviceError } from "../device/DeviceError.ts"
-import { normals, stream } from "../device/random.ts"
+import { normals, stream, uniforms } from "../device/random.ts"
 import { input, type Tensor } from "../tensor/Tensor.ts"
 import { fail, MissingTensor, type ModelError, WrongShape } from "./ModelError.ts"
 import { type Checkpoint, openFolder } from "./safetensors/read.ts"
@@ -23,6 +23,8 @@ export interface Part {
 export type Init =
   | { readonly kind: "normal"; readonly deviation: number }
   | { readonly kind: "constant"; readonly value: number }
+  /** In [-bound, bound). */
+  | { readonly kind: "uniform"; readonly bound: number }
 
 export interface ParameterSpec {
   /** The program input and the device tensor. */
@@ -78,7 +80,9 @@ export type ParameterInputs = ReturnType<typeof parameterInputs>
 /** How a part starts: its own random stream, so that neither order nor stacking matters. */
 const initial = (init: Init, { name, shape }: Part, seed: number): Float32Array => {
   if (init.kind === "constant") return new Float32Array(size(shape)).fill(init.value)
-  const values = normals(stream(seed, "init", name), size(shape))
+  const own = stream(seed, "init", name)
+  if (init.kind === "uniform") return uniforms(own, size(shape)).map((value) => (2 * value - 1) * init.bound)
+  const values = normals(own, size(shape))
   for (let i = 0; i < values.length; i++) values[i]! *= init.deviation
   return values
 }

@@ -12,9 +12,10 @@ import { gather } from "../tensor/ops/indexing.ts"
 import { asRows, reshape } from "../tensor/ops/shape.ts"
 import { type Program, program } from "../tensor/Program.ts"
 import { input, type Tensor } from "../tensor/Tensor.ts"
-import { decoderParameters, type HiddenOptions, headWeight, hidden } from "./decoder.ts"
+import { type HiddenOptions, headWeight, hidden } from "./decoder.ts"
 import type { DecoderConfig } from "./decoderConfig.ts"
-import { type ParameterInputs, parameterInputs } from "./parameters.ts"
+import { adapting, type LoraSettings, maskName, policyInputs } from "./lora.ts"
+import type { ParameterInputs } from "./parameters.ts"
 import type { TrainerGraph } from "./Trainer.ts"
 
 /** Tokens whose logits exist at once: about 64 MiB of them. */
@@ -36,12 +37,7 @@ export const placesPerMicroBatch = (config: DecoderConfig, rematerialised = fals
  * Scores of the tokens `targets` i32 [tokens], each predicted from state `at` i32 [tokens] of ids i32 [rows, time] (flat),
  * at the scalar `temperature`: log-probabilities and entropies [tokens].
  */
-const tokenScores = (
-  config: DecoderConfig,
-  parameters: ParameterInputs,
-  ids: Tensor = input("ids", "i32", ["rows", "time"]),
-  options: HiddenOptions = {}
-) => {
+const tokenScores = (config: DecoderConfig, parameters: ParameterInputs, ids: Tensor, options: HiddenOptions) => {
   const states = hidden(config, parameters, ids, options)
   const predicting = gather(asRows(states), input("at", "i32", ["tokens"]))
   return linearLogprobs(predicting, headWeight(config, parameters), input("targets", "i32", ["tokens"]), {
@@ -51,25 +47,35 @@ const tokenScores = (
 }
 
 /** The program that scores completions: outputs `logprobs`, `entropies` [tokens]. */
-export const scoreProgram = (config: DecoderConfig): Program => {
-  const { entropy, logprob } = tokenScores(config, parameterInputs(decoderParameters(config)))
+export const scoreProgram = (config: DecoderConfig, lora?: LoraSettings): Program => {
+  const parameters = policyInputs(config, lora)
+  const ids = input("ids", "i32", ["rows", "time"])
+  const { entropy, logprob } = tokenScores(config, parameters, ids, { adapt: adapting(config, parameters, lora) })
   return program("score", { outputs: { logprobs: logprob, entropies: entropy } })
 }
 
-/** An objective's loss over a policy's parameters; `logprobs` [tokens] are an output. */
+/**
+ * An objective's loss over a policy's parameters, an adapter's among them; `logprobs` [tokens] are an output. With dropout every
+ * adapted layer has an input more, its mask: `dropoutMasks`.
+ */
 export const policyLoss = (
   config: DecoderConfig,
   parameters: ParameterInputs,
   objective: TokenObjective,
-  recompute: boolean
+  recompute: boolean,
+  lora?: LoraSettings
 ): TrainerGraph => {
-  const options: HiddenOptions = recompute ? { wrap: (layer, x) => rematerialise([x], (y) => [layer(y!)])[0]! } : {}
   const { groupSize = 1 } = objective
   // Fed as [groupSize, groups, ...], so that both dimensions can be read off: see `byRow` in batching.ts.
   const groupCount = namedDim("groups")
   const rowCount = multiplyDims(groupCount, groupSize)
   const ids = reshape(input("ids", "i32", [groupSize, groupCount, "time"]), [rowCount, "time"])
-  const { entropy, logprob } = tokenScores(config, parameters, ids, options)
+  const mask = (layer: string, x: Tensor) =>
+    reshape(input(maskName(layer), "f32", [groupSize, groupCount, "time", x.shape.at(-1)!]), x.shape)
+  const { entropy, logprob } = tokenScores(config, parameters, ids, {
+    adapt: adapting(config, parameters, lora, lora && lora.dropout > 0 ? mask : undefined),
+    ...(recompute ? { wrap: (layer, x) => rematerialise([x], (y) => [layer(y!)])[0]! } : {})
+  })
   const given = ([name, { dtype, per }]: readonly [string, BatchInput]) => {
     if (per === "row") return reshape(input(`batch:${name}`, dtype, [groupSize, groupCount]), [rowCount])
     return input(`batch:${name}`, dtype, per === "token" ? ["tokens"] : [])

@@ -6,6 +6,7 @@ import { cachedAttention } from "../../src/tensor/composites/cachedAttention.ts"
 import { crossEntropy } from "../../src/tensor/composites/crossEntropy.ts"
 import { linear } from "../../src/tensor/composites/linear.ts"
 import { linearLogprobs } from "../../src/tensor/composites/linearLogprobs.ts"
+import { lowRank } from "../../src/tensor/composites/lowRank.ts"
 import { layerNorm, rmsNorm } from "../../src/tensor/composites/norm.ts"
 import { rematerialise } from "../../src/tensor/composites/rematerialise.ts"
 import { rotary, rotaryFrequencies, rotaryTables } from "../../src/tensor/composites/rotary.ts"
@@ -78,11 +79,27 @@ export const compositeCases: readonly Case[] = [
   row("layerNorm", ({ a, b, c, normal }) => layerNorm(normal([a, b, c]), normal([c]), normal([c]), 1e-2), loose),
   row("linear", ({ a, b, c, d, normal }) => linear(normal([a, b, c]), normal([d, c]))),
   row("linear, with bias", ({ a, b, c, normal }) => linear(normal([a, b]), normal([c, b]), { bias: normal([c]) })),
-  row("linear, with bias and adapter", ({ a, b, c, d, normal }) =>
-    linear(normal([a, b, c]), normal([d, c]), {
-      bias: normal([d]),
-      lora: { a: normal([2, c]), b: normal([d, 2]), scale: 0.5 }
-    })
+  row("linear, with bias", ({ a, b, c, d, normal }) =>
+    linear(normal([a, b, c]), normal([d, c]), { bias: normal([d]) })
+  ),
+  row("lowRank", ({ a, b, c, d, normal }) =>
+    lowRank(
+      normal([a, b, c]),
+      normal([5, c]),
+      [{ rows: d, b: normal([d, 2]) }, { rows: 2 }, { rows: c, b: normal([c, 3]) }],
+      0.5
+    )
+  ),
+  row("lowRank, masked", ({ a, b, c, d, normal }) =>
+    lowRank(
+      normal([a, b, c]),
+      normal([3, c]),
+      [
+        { rows: d, b: normal([d, 1]), mask: normal([a, b, c]) },
+        { rows: 4, b: normal([4, 2]) }
+      ],
+      2
+    )
   ),
   row("embedding", ({ a, b, c, normal, ints }) => embedding(normal([5, c]), ints([a, b], 0, 5))),
   row("rotary", ({ a, b, normal }) => {

@@ -170,7 +170,7 @@ describe("program", () => {
         %0: f32[batch, 4] = input() {name="features"}
         %1: f32[2, 4] = input() {name="weight"}
         %2: f32[batch, 2] = input() {name="target"}
-        %3: f32[batch, 2] = linear(%0, %1) {bias=false, lora=null}
+        %3: f32[batch, 2] = linear(%0, %1) {bias=false}
         %4: f32[batch, 2] = sub(%3, %2)
         %5: f32[batch, 2] = mul(%4, %4)
         %6: f32[] = reduce.sum(%5) {axes=[0, 1]}
