@@ -24,6 +24,8 @@ export interface DeviceInfo {
   /** Nodes of all loaded programs that did not run on the adapter. */
   readonly fallbackNodes: number
   readonly numericClass: NumericClass
+  /** Where a task runs on several: how they are arranged (`data=2,model=2`). */
+  readonly mesh?: string
 }
 
 /** A tensor that lives on the device until its scope closes. */

@@ -69,6 +69,16 @@ export class OutOfMemory extends Schema.TaggedError<OutOfMemory>()("OutOfMemory"
   }
 }
 
+/** The devices cannot be arranged, or a model not be laid out over them, as was asked. */
+export class MeshUnfit extends Schema.TaggedError<MeshUnfit>()("MeshUnfit", {
+  mesh: Schema.String,
+  detail: Schema.String
+}) {
+  override get message() {
+    return `Mesh ${this.mesh}: ${this.detail}`
+  }
+}
+
 export const DeviceErrorReason = Schema.Union([
   LibraryMissing,
   LoadFailed,
@@ -76,7 +86,8 @@ export const DeviceErrorReason = Schema.Union([
   ShapeMismatch,
   BadFeed,
   Released,
-  OutOfMemory
+  OutOfMemory,
+  MeshUnfit
 ])
 export type DeviceErrorReason = typeof DeviceErrorReason.Type
 

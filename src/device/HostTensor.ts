@@ -28,6 +28,11 @@ export interface TensorSpec {
   readonly name: string
   readonly dtype: Dtype
   readonly shape: ReadonlyArray<number>
+  /**
+   * Where its rows (the first axis) are those of several tensors, one after the other: how many each has, and how many rows
+   * belong together (an attention head's). A device that cuts the tensor gives every part a share of each.
+   */
+  readonly stacked?: { readonly rows: ReadonlyArray<number>; readonly unit: number } | undefined
 }
 
 type Constructor = new (buffer: ArrayBuffer, byteOffset: number, length: number) => TypedArray

@@ -11,6 +11,8 @@ import { Arguments, elementTypes, namedValues, nativeText, type OptionValue, typ
 
 /** Elements on a device. */
 export class DeviceBuffer {
+  /** Whole on one device: see `Laid` in Spread.ts. */
+  readonly placement = undefined
   readonly shape: ReadonlyArray<number>
   readonly dtype: Dtype
   readonly byteLength: number
@@ -25,6 +27,10 @@ export class DeviceBuffer {
     this.shape = shape
     this.byteLength = elementCount(shape) * byteWidth[dtype]
     client.count(this.byteLength)
+  }
+
+  get shards(): ReadonlyArray<DeviceBuffer> {
+    return [this]
   }
 
   /** Gives the object and its memory back; once. */

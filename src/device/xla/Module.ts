@@ -145,6 +145,13 @@ export class Module {
     return this.define(dtype, shape, `stablehlo.iota dim = ${axis} : ${typeOf({ dtype, shape })}`)
   }
 
+  /** The value, laid out as a sharding says. */
+  constrain(x: Value, sharding: string): Value {
+    // the attribute stands here without its name
+    const own = sharding.replace("#sdy.sharding", "")
+    return this.define(x.dtype, x.shape, `sdy.sharding_constraint ${x.name} ${own} : ${typeOf(x)}`)
+  }
+
   /** Operands of one shape. */
   compare(how: "EQ" | "NE" | "LT" | "LE" | "GT" | "GE", a: Value, b: Value): Value {
     const kind = isFloat(a.dtype) ? "FLOAT" : isInt(a.dtype) && a.dtype !== "u8" ? "SIGNED" : "UNSIGNED"
@@ -251,18 +258,33 @@ export class Module {
     return state.map((x, i) => ({ ...x, name: `${result}#${i + 1}` }))
   }
 
-  /** The module, with its function `main`. An argument may be overwritten by the output of a number. */
+  /**
+   * The module, with its function `main`. An argument may be overwritten by the output of a number.
+   * @param over where it runs on several devices: the line of their mesh, and the sharding of each result
+   */
   finish(
     name: string,
-    inputs: ReadonlyArray<Value & { readonly overwrittenBy: number | undefined }>,
-    outputs: ReadonlyArray<Value>
+    inputs: ReadonlyArray<
+      Value & { readonly overwrittenBy: number | undefined; readonly sharding?: string | undefined }
+    >,
+    outputs: ReadonlyArray<Value>,
+    over?: { readonly mesh: string; readonly shardings: ReadonlyArray<string> }
   ): string {
-    const argument = ({ overwrittenBy, ...x }: (typeof inputs)[number]) =>
-      `${x.name}: ${typeOf(x)}${overwrittenBy === undefined ? "" : ` {tf.aliasing_output = ${overwrittenBy} : i32}`}`
+    const argument = ({ overwrittenBy, sharding, ...x }: (typeof inputs)[number]) => {
+      const attributes = [
+        ...(overwrittenBy === undefined ? [] : [`tf.aliasing_output = ${overwrittenBy} : i32`]),
+        ...(sharding === undefined ? [] : [`sdy.sharding = ${sharding}`])
+      ]
+      return `${x.name}: ${typeOf(x)}${attributes.length === 0 ? "" : ` {${attributes.join(", ")}}`}`
+    }
     const types = outputs.map(typeOf).join(", ")
+    const results = outputs
+      .map((x, i) => (over === undefined ? typeOf(x) : `${typeOf(x)} {sdy.sharding = ${over.shardings[i]}}`))
+      .join(", ")
     return [
       `module @${name.replace(/[^A-Za-z0-9_]/g, "_")} {`,
-      `  func.func public @main(${inputs.map(argument).join(", ")}) -> (${types}) {`,
+      ...(over === undefined ? [] : [`  ${over.mesh}`]),
+      `  func.func public @main(${inputs.map(argument).join(", ")}) -> (${results}) {`,
       ...this.#lines.map((line) => `  ${line}`),
       `    return${outputs.length > 0 ? ` ${outputs.map((x) => x.name).join(", ")} : ${types}` : ""}`,
       "  }",

@@ -12,7 +12,7 @@ import type { Tensor } from "../../tensor/Tensor.ts"
 import { typeText } from "../../tensor/Tensor.ts"
 import { FeedMismatch, ReleasedTensor } from "../failure.ts"
 import { elementCount, holds } from "../HostTensor.ts"
-import { bucketOf } from "./buckets.ts"
+import { type Bucket, bucketOf } from "./buckets.ts"
 import { type PaddedProgram, padProgram } from "./pad/padProgram.ts"
 import { Unpaddable } from "./pad/Sizes.ts"
 import type { Feeds, Into, Sizes, Variant } from "./Variant.ts"
@@ -47,8 +47,12 @@ export class ProgramEntry {
   #exact = false
   readonly #inputs: ReadonlyArray<readonly [name: string, tensor: Tensor, fixed: ReadonlyArray<number> | undefined]>
 
-  constructor(program: Program) {
+  readonly #bucket: (name: string, size: number) => Bucket
+
+  /** @param bucket the sizes of a dimension that share a variant */
+  constructor(program: Program, bucket: (name: string, size: number) => Bucket = bucketOf) {
     this.program = program
+    this.#bucket = bucket
     this.dims = programDims(program)
     this.#inputs = [...program.inputs].map(([name, x]) => {
       const numbers = x.shape.filter((dim) => typeof dim === "number")
@@ -99,7 +103,7 @@ export class ProgramEntry {
 
   /** The key of all sizes that share a variant with these. */
   key(sizes: Sizes): string {
-    return this.dims.map((name) => (this.#exact ? sizes[name] : bucketOf(name, sizes[name]!).high)).join()
+    return this.dims.map((name) => (this.#exact ? sizes[name] : this.#bucket(name, sizes[name]!).high)).join()
   }
 
   /** What to compile for some sizes. */
@@ -108,7 +112,7 @@ export class ProgramEntry {
       try {
         return padProgram(
           this.program,
-          Object.fromEntries(this.dims.map((name) => [name, bucketOf(name, sizes[name]!)]))
+          Object.fromEntries(this.dims.map((name) => [name, this.#bucket(name, sizes[name]!)]))
         )
       } catch (error) {
         if (!(error instanceof Unpaddable)) throw error

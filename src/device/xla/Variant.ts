@@ -3,8 +3,11 @@
  * laid out anew where their buffers have other sizes), and leaves outputs where they are wanted.
  */
 import type { HostTensor, TypedArray } from "../HostTensor.ts"
-import type { Client, DeviceBuffer } from "./Client.ts"
+import type { Client } from "./Client.ts"
 import type { Executable } from "./Executable.ts"
+import type { Layouts } from "./layouts.ts"
+import { gatherUp, type Laid, lay } from "./Spread.ts"
+import { specText } from "./sharding.ts"
 import type { Port, Written } from "./writer.ts"
 import { copyCorner, sameShape, type XlaTensor, zerosOf } from "./XlaTensor.ts"
 
@@ -15,17 +18,20 @@ export type Into = Readonly<Record<string, XlaTensor>>
 
 /** What a run leaves behind before its event is settled. */
 export interface Started {
-  readonly event: bigint
+  /** One a device. */
+  readonly events: ReadonlyArray<bigint>
   /** Outputs for the host, by name, with the shape that they have for the caller. */
-  readonly fetched: ReadonlyArray<{ readonly name: string; readonly buffer: DeviceBuffer }>
+  readonly fetched: ReadonlyArray<{ readonly name: string; readonly buffer: Laid }>
   /** Buffers that are of no use after the run. */
-  readonly spent: ReadonlyArray<DeviceBuffer>
+  readonly spent: ReadonlyArray<Laid>
 }
 
 export class Variant {
   readonly client: Client
   readonly executable: Executable
   readonly written: Written
+  /** How it lies on a mesh; undefined on one device. */
+  readonly layouts: Layouts | undefined
   /** Bytes of intermediate values. */
   readonly temporary: number
   /** Elements of the inputs whose sizes vary, as computed: what padding is a share of. */
@@ -38,52 +44,61 @@ export class Variant {
     client: Client,
     executable: Executable,
     written: Written,
+    layouts: Layouts | undefined,
     scalars: (sizes: Sizes) => Readonly<Record<string, Int32Array>>
   ) {
     this.#scalars = scalars
     this.client = client
     this.executable = executable
     this.written = written
+    this.layouts = layouts
     this.temporary = executable.memory()?.temporary ?? 0
     const places = new Map(written.inputs.map(({ name }, i) => [name, i]))
     this.#donated = [...written.donate].map(([output, input]) => ({ output, at: places.get(input)! }))
   }
 
+  #put({ dtype, name, shape }: Port, data: TypedArray): Laid {
+    return lay(this.client, this.layouts?.mesh, data, dtype, shape, this.layouts?.inputs.get(name))
+  }
+
   /** A host tensor on the device, filled up with zeros to the port's sizes. */
-  #upload(
-    { dtype, shape }: Port,
-    feed: { readonly shape: ReadonlyArray<number>; readonly data: TypedArray }
-  ): DeviceBuffer {
-    if (sameShape(feed.shape, shape)) return this.client.put(feed.data, dtype, shape)
-    const filled = zerosOf(dtype, shape)
-    copyCorner(feed.data, feed.shape, filled, shape)
-    return this.client.put(filled, dtype, shape)
+  #upload(port: Port, feed: { readonly shape: ReadonlyArray<number>; readonly data: TypedArray }): Laid {
+    if (sameShape(feed.shape, port.shape)) return this.#put(port, feed.data)
+    const filled = zerosOf(port.dtype, port.shape)
+    copyCorner(feed.data, feed.shape, filled, port.shape)
+    return this.#put(port, filled)
+  }
+
+  /** Whether a buffer is what the program takes at a port. */
+  #fits(port: Port, { placement, shape }: Laid): boolean {
+    if (!sameShape(shape, port.shape)) return false
+    const wanted = this.layouts?.inputs.get(port.name)
+    return wanted === undefined || placement === undefined || specText(wanted.spec) === specText(placement.spec)
   }
 
   /** A tensor's buffer in other sizes, by way of the host: rare, as programs of one set of sizes share their tensors. */
-  #relaid(port: Port, tensor: XlaTensor, buffer: DeviceBuffer): DeviceBuffer {
-    const { pjrt } = this.client
-    const whole = zerosOf(port.dtype, buffer.shape)
-    pjrt.awaitEvent(this.client.get(buffer, whole))
+  #relaid(port: Port, tensor: XlaTensor, buffer: Laid): Laid {
+    const { events, finish } = gatherUp(this.client, this.layouts?.mesh, buffer, zerosOf)
+    for (const event of events) this.client.pjrt.awaitEvent(event)
     const own = zerosOf(port.dtype, tensor.shape)
-    copyCorner(whole, buffer.shape, own, tensor.shape)
+    copyCorner(finish(), buffer.shape, own, tensor.shape)
     return this.#upload(port, { shape: tensor.shape, data: own })
   }
 
   /** Starts a run with feeds that fit the program and have these sizes. */
   start(feeds: Feeds, into: Into, sizes: Sizes): Started {
     const scalars = this.#scalars(sizes)
-    const spent: Array<DeviceBuffer> = []
-    const once = <B extends DeviceBuffer>(buffer: B): B => {
+    const spent: Array<Laid> = []
+    const once = (buffer: Laid): Laid => {
       spent.push(buffer)
       return buffer
     }
-    const inputs = this.written.inputs.map((port): DeviceBuffer => {
+    const inputs = this.written.inputs.map((port): Laid => {
       const feed = feeds[port.name]
-      if (feed === undefined) return once(this.client.put(scalars[port.name]!, "i32", []))
+      if (feed === undefined) return once(this.#put(port, scalars[port.name]!))
       if ("data" in feed) return once(this.#upload(port, feed))
       const buffer = feed.need(port.shape)
-      return sameShape(buffer.shape, port.shape) ? buffer : once(this.#relaid(port, feed, buffer))
+      return this.#fits(port, buffer) ? buffer : once(this.#relaid(port, feed, buffer))
     })
     // an argument may be overwritten if it is a tensor that the output goes to, and no other argument
     const keep = this.#donated.flatMap(({ at, output }) => {
@@ -94,13 +109,13 @@ export class Variant {
       const shared = own && inputs.some((buffer, i) => i !== at && buffer === inputs[at])
       return own && !shared ? [] : [at]
     })
-    const { event, outputs } = this.executable.start(inputs, keep)
+    const { events, outputs } = this.executable.start(inputs, keep)
     const fetched: Array<Started["fetched"][number]> = []
     this.written.outputs.forEach(({ name }, i) => {
       const place = into[name]
       if (place !== undefined) place.adopt(outputs[i]!)
       else fetched.push({ name, buffer: once(outputs[i]!) })
     })
-    return { event, fetched, spent }
+    return { events, fetched, spent }
   }
 }

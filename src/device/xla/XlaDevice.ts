@@ -10,21 +10,23 @@ import {
   BadFeed,
   type DeviceError,
   deviceError,
-  LibraryMissing,
+  MeshUnfit,
   OutOfMemory,
   Released,
   ShapeMismatch
 } from "../DeviceError.ts"
 import { elementCount, type HostTensor, holds, type TensorSpec, type TypedArray } from "../HostTensor.ts"
-import type { Client, DeviceBuffer } from "./Client.ts"
+import { type Mesh, meshDevices, meshText } from "../mesh.ts"
+import { acquire } from "./acquire.ts"
 import { Compiler } from "./Compiler.ts"
 import { compileOptions, quickFlags } from "./compileOptions.ts"
 import { deviceFailure } from "./failure.ts"
 import { xlaNumericClass } from "./numericClass.ts"
-import { closeClient, openClient, PluginAbsent } from "./openClient.ts"
+import { Placing } from "./Placing.ts"
 import { digestOf, ProgramEntry } from "./ProgramEntry.ts"
-import { PjrtFailure } from "./pjrt.ts"
 import { cacheFolder, type Plugin, pluginIdentity } from "./plugins.ts"
+import { gatherUp, type Laid } from "./Spread.ts"
+import { Unshardable } from "./sharding.ts"
 import { type Feeds, type Into, type Sizes, Variant } from "./Variant.ts"
 import { writeProgram } from "./writer.ts"
 import { copyCorner, sameShape, XlaTensor, zerosOf } from "./XlaTensor.ts"
@@ -35,6 +37,8 @@ export interface XlaOptions {
   readonly executables?: string | null
   /** Compile every program fast instead of well: for tests. Not for results: bits differ. */
   readonly quick?: boolean
+  /** The devices that share every program; one where it is left out. */
+  readonly mesh?: Mesh | undefined
 }
 
 interface XlaLoaded extends Loaded {
@@ -48,22 +52,6 @@ interface XlaLoaded extends Loaded {
 const layer = (options: XlaOptions): Layer.Layer<Device, DeviceError> => Layer.effect(Device, make(options))
 export const XlaDevice = { layer }
 
-const acquire = (plugin: Plugin): Effect.Effect<Client, DeviceError> =>
-  Effect.tryPromise({
-    try: () => openClient(plugin),
-    catch: (error) => {
-      if (error instanceof PluginAbsent) return deviceError(new LibraryMissing({ detail: error.message }))
-      if (error instanceof PjrtFailure) {
-        const detail = `${plugin.provider} gives no device: ${error.message} (code ${error.code})`
-        return deviceError(new LibraryMissing({ detail }))
-      }
-      throw error
-    }
-  })
-
-const open = (plugin: Plugin): Effect.Effect<Client, DeviceError, Scope.Scope> =>
-  Effect.acquireRelease(acquire(plugin), () => Effect.promise(() => closeClient(plugin)))
-
 /** Programs that stay ready although nothing holds them: one that comes back, as a policy's do each step, costs nothing. */
 const idlePrograms = 64
 
@@ -73,8 +61,8 @@ const smallProgram = 4e6
 const elementsOf = ({ nodes }: Program): number =>
   nodes.reduce((sum, { outputs }) => sum + outputs.reduce((n, { shape }) => n + elementCount(shape.map(Number)), 0), 0)
 
-const make = Effect.fnUntraced(function* ({ executables, plugin, quick = false }: XlaOptions) {
-  const client = yield* open(plugin)
+const make = Effect.fnUntraced(function* ({ executables, mesh, plugin, quick = false }: XlaOptions) {
+  const client = yield* acquire(plugin, mesh)
   const { pjrt } = client
   const device = client.devices[0]!
   const adapter =
@@ -82,11 +70,13 @@ const make = Effect.fnUntraced(function* ({ executables, plugin, quick = false }
       ? `${cpus()[0]?.model.trim() ?? process.arch}, ${availableParallelism()} cores, ${process.platform}-${process.arch}`
       : client.kindOf(device)
   const services = yield* Effect.context()
+  const warn = (note: string) => Effect.runSyncWith(services)(Effect.logWarning(`${plugin.provider}: ${note}`))
+  const placing = mesh && new Placing(mesh, (note) => warn(`mesh ${meshText(mesh)} keeps ${note}`))
   const compiler = new Compiler(
     client,
     executables === undefined ? join(cacheFolder(), "executables") : executables,
     [pluginIdentity(plugin), client.platformVersion, adapter].join("\n"),
-    (note) => Effect.runSyncWith(services)(Effect.logWarning(`${plugin.provider}: ${note}`))
+    warn
   )
   /** Programs by digest, those used last at the end. */
   const entries = new Map<string, ProgramEntry>()
@@ -112,24 +102,32 @@ const make = Effect.fnUntraced(function* ({ executables, plugin, quick = false }
     return own.released ? Effect.fail(deviceError(new Released({ what: `Tensor ${own.name}` }))) : Effect.succeed(own)
   }
 
+  /** Tells variants apart: sizes, and over a mesh how what is fed and filled lies. */
+  const keyOf = (entry: ProgramEntry, sizes: Sizes, feeds: Feeds, into: Into): string =>
+    placing === undefined ? entry.key(sizes) : entry.key(sizes) + placing.key(entry.program, feeds, into)
+
   /** The variant for some sizes, made ready where it is not. */
-  const prepare = async (entry: ProgramEntry, sizes: Sizes): Promise<Variant> => {
+  const prepare = async (entry: ProgramEntry, sizes: Sizes, feeds: Feeds, into: Into): Promise<Variant> => {
     const start = process.hrtime.bigint()
     const { program, scalars } = entry.static(sizes)
-    const written = writeProgram(program)
-    const signature = { arguments: written.inputs.length, outputs: written.outputs }
+    const layouts = placing?.layouts(entry.program, program, feeds, into)
+    const written = writeProgram(program, layouts)
+    const outputs = written.outputs.map((port) => ({ ...port, placement: layouts?.outputs.get(port.name) }))
+    const signature = { arguments: written.inputs.length, outputs, mesh }
     const fast = quick || (plugin.name === "cpu" && elementsOf(program) < smallProgram)
-    const options = compileOptions(fast ? { flags: quickFlags } : {})
-    const variant = new Variant(client, await compiler.compile(written.text, signature, options), written, scalars)
+    const partitions = mesh === undefined ? 1 : meshDevices(mesh)
+    const options = compileOptions(fast ? { flags: quickFlags, partitions } : { partitions })
+    const executable = await compiler.compile(written.text, signature, options)
+    const variant = new Variant(client, executable, written, layouts, scalars)
     variant.places = entry.computed(written)
-    entry.variants.set(entry.key(sizes), variant)
+    entry.variants.set(keyOf(entry, sizes, feeds, into), variant)
     loadMs += Number(process.hrtime.bigint() - start) / 1e6
     return variant
   }
 
   const entryOf = (program: Program): ProgramEntry => {
     const digest = digestOf(program)
-    const entry = entries.get(digest) ?? new ProgramEntry(program)
+    const entry = entries.get(digest) ?? new ProgramEntry(program, placing?.bucket)
     entries.delete(digest)
     entries.set(digest, entry)
     const idle = [...entries].filter(([, { users }]) => users === 0)
@@ -155,8 +153,9 @@ const make = Effect.fnUntraced(function* ({ executables, plugin, quick = false }
     }
     const before = loadMs
     const entry = entryOf(program)
-    if (entry.dims.length === 0 && entry.variants.size === 0) {
-      yield* Effect.tryPromise({ try: () => prepare(entry, {}), catch: deviceFailure(program.name, "load") })
+    // over a mesh how it lies is known when it first runs
+    if (entry.dims.length === 0 && entry.variants.size === 0 && placing === undefined) {
+      yield* Effect.tryPromise({ try: () => prepare(entry, {}, {}, {}), catch: deviceFailure(program.name, "load") })
     }
     const loaded: XlaLoaded = {
       _tag: "Loaded",
@@ -189,15 +188,22 @@ const make = Effect.fnUntraced(function* ({ executables, plugin, quick = false }
     return Effect.fail(deviceError(new ShapeMismatch({ program: "write", tensor: own.name, detail })))
   }
 
+  const unshardable = (error: unknown): DeviceError => {
+    if (!(error instanceof Unshardable) || mesh === undefined) throw error
+    return deviceError(new MeshUnfit({ mesh: meshText(mesh), detail: error.message }))
+  }
+
   const tensor = Effect.fn("Device.tensor")(function* (
-    { name, dtype, shape }: TensorSpec,
+    spec: TensorSpec,
     init: TypedArray | "zeros" = "zeros"
   ): Effect.fn.Return<DeviceTensor, DeviceError, Scope.Scope> {
+    const { name, dtype, shape } = spec
+    const over = yield* Effect.try({ try: () => placing?.resident(spec), catch: unshardable })
     const size = elementCount(shape) * byteWidth[dtype]
     const limit = client.memoryOf(device)?.limit ?? totalmem()
     if (size > limit) return yield* deviceError(new OutOfMemory({ what: `tensor ${name}`, bytes: size }))
     const made = yield* Effect.acquireRelease(
-      Effect.sync(() => new XlaTensor(client, name, dtype, shape)),
+      Effect.sync(() => new XlaTensor(client, name, dtype, shape, over)),
       (own) => Effect.sync(() => own.release())
     )
     if (init !== "zeros") {
@@ -213,15 +219,14 @@ const make = Effect.fnUntraced(function* ({ executables, plugin, quick = false }
     )
 
   /** The elements of buffers, for the host: copied all at once, waited for without blocking. */
-  const fetch = async (buffers: ReadonlyArray<DeviceBuffer>): Promise<ReadonlyArray<TypedArray>> => {
-    const arrays = buffers.map(({ dtype, shape }) => zerosOf(dtype, shape))
-    const events = buffers.map((buffer, i) => client.get(buffer, arrays[i]!))
-    for (const event of events) await pjrt.settle(event)
-    return arrays
+  const fetch = async (buffers: ReadonlyArray<Laid>): Promise<ReadonlyArray<TypedArray>> => {
+    const copies = buffers.map((buffer) => gatherUp(client, mesh, buffer, zerosOf))
+    for (const { events } of copies) for (const event of events) await pjrt.settle(event)
+    return copies.map(({ finish }) => finish())
   }
 
   /** The part of a buffer's elements that a tensor of a shape has. */
-  const corner = (buffer: DeviceBuffer, data: TypedArray, shape: ReadonlyArray<number>): HostTensor => {
+  const corner = (buffer: Laid, data: TypedArray, shape: ReadonlyArray<number>): HostTensor => {
     const { dtype } = buffer
     if (sameShape(buffer.shape, shape)) return { dtype, shape, data } as HostTensor
     const own = zerosOf(dtype, shape)
@@ -232,12 +237,12 @@ const make = Effect.fnUntraced(function* ({ executables, plugin, quick = false }
   const run = async (own: XlaLoaded, feeds: Feeds, into: Into): Promise<Readonly<Record<string, HostTensor>>> => {
     const { entry } = own
     const sizes = entry.check(feeds, into)
-    const variant = entry.variants.get(entry.key(sizes)) ?? (await prepare(entry, sizes))
+    const variant = entry.variants.get(keyOf(entry, sizes, feeds, into)) ?? (await prepare(entry, sizes, feeds, into))
     const start = process.hrtime.bigint()
-    const { event, fetched, spent } = variant.start(feeds, into, sizes)
+    const { events, fetched, spent } = variant.start(feeds, into, sizes)
     try {
       peakBytes = Math.max(peakBytes, client.bufferBytes + variant.temporary)
-      await pjrt.settle(event)
+      for (const event of events) await pjrt.settle(event)
       const arrays = await fetch(fetched.map(({ buffer }) => buffer))
       return Object.fromEntries(
         fetched.map(({ buffer, name }, i) => [name, corner(buffer, arrays[i]!, entry.shapeOf(name, sizes))])
@@ -258,7 +263,8 @@ const make = Effect.fnUntraced(function* ({ executables, plugin, quick = false }
       threads: availableParallelism(),
       runtime: `xla ${plugin.version} (PJRT ${pjrt.version.major}.${pjrt.version.minor}, ${client.platformVersion})`,
       fallbackNodes: 0,
-      numericClass: xlaNumericClass({ dtype: "f32" }, plugin.provider)
+      numericClass: xlaNumericClass({ dtype: "f32" }, plugin.provider),
+      ...(mesh === undefined ? {} : { mesh: meshText(mesh) })
     },
     load,
     tensor,

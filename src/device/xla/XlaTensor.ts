@@ -1,13 +1,16 @@
 /**
- * A tensor that lives on an XLA device between runs. Its elements are one buffer, which a program that writes the tensor
- * replaces. The buffer may be larger than the tensor along some axes: programs compute sizes up to a bucket, and what lies
+ * A tensor that lives on an XLA device, or spread over those of a mesh, between runs. Its elements are one buffer (one on
+ * each device), which a program that writes the tensor replaces. The buffer may be larger than the tensor along some axes: programs compute sizes up to a bucket, and what lies
  * beyond the tensor's own sizes means nothing. A tensor of zeros has no buffer until something needs one.
  */
 import type { Dtype } from "../../tensor/Tensor.ts"
 import { byteWidth } from "../../tensor/Tensor.ts"
 import type { DeviceTensor } from "../Device.ts"
 import { elementCount, type TypedArray, viewOf } from "../HostTensor.ts"
-import type { Client, DeviceBuffer } from "./Client.ts"
+import type { Mesh } from "../mesh.ts"
+import type { Client } from "./Client.ts"
+import { type Laid, lay } from "./Spread.ts"
+import { fitted, type Placement, specText } from "./sharding.ts"
 
 export const sameShape = (a: ReadonlyArray<number>, b: ReadonlyArray<number>): boolean =>
   a.length === b.length && a.every((size, i) => size === b[i])
@@ -57,10 +60,23 @@ export class XlaTensor implements DeviceTensor {
   constantOf = 0
   released = false
   readonly #client: Client
-  #buffer: DeviceBuffer | undefined
+  readonly #over: { readonly mesh: Mesh; readonly placement: Placement } | undefined
+  readonly #placements = new Map<string, Placement>()
+  #buffer: Laid | undefined
 
-  constructor(client: Client, name: string, dtype: Dtype, shape: ReadonlyArray<number>) {
+  /** @param over the mesh that it is spread over, and how it is to lie there */
+  constructor(
+    client: Client,
+    name: string,
+    dtype: Dtype,
+    shape: ReadonlyArray<number>,
+    over?: { readonly mesh: Mesh; readonly placement: Placement }
+  ) {
     this.#client = client
+    this.#over = over
+    const { order, spec } = over?.placement ?? {}
+    this.layout =
+      spec === undefined ? "" : `${specText(spec)}${order === undefined ? "" : `/${order.ways}:${order.parts}`}`
     this.name = name
     this.dtype = dtype
     this.shape = shape
@@ -68,18 +84,37 @@ export class XlaTensor implements DeviceTensor {
   }
 
   /** The buffer, if it has one. */
-  get buffer(): DeviceBuffer | undefined {
+  get buffer(): Laid | undefined {
     return this.#buffer
   }
 
+  /** Tells apart how tensors lie. */
+  readonly layout: string
+
+  /** How a buffer of a shape lies on the mesh; undefined on one device. */
+  placementFor(physical: ReadonlyArray<number>): Placement | undefined {
+    if (this.#over === undefined) return undefined
+    const { mesh, placement } = this.#over
+    const key = physical.join()
+    const known = this.#placements.get(key)
+    if (known !== undefined) return known
+    const made = fitted(mesh, placement, physical)
+    this.#placements.set(key, made)
+    return made
+  }
+
+  #laid(data: TypedArray, physical: ReadonlyArray<number>): Laid {
+    return lay(this.#client, this.#over?.mesh, data, this.dtype, physical, this.placementFor(physical))
+  }
+
   /** The buffer, made of zeros of a shape at least as large where there is none. */
-  need(physical: ReadonlyArray<number> = this.shape): DeviceBuffer {
-    this.#buffer ??= this.#client.put(zerosOf(this.dtype, physical), this.dtype, physical)
+  need(physical: ReadonlyArray<number> = this.shape): Laid {
+    this.#buffer ??= this.#laid(zerosOf(this.dtype, physical), physical)
     return this.#buffer
   }
 
   /** Takes a buffer for its own; the one before is given back. */
-  adopt(buffer: DeviceBuffer): void {
+  adopt(buffer: Laid): void {
     const before = this.#buffer
     this.#buffer = buffer
     before?.destroy()
@@ -87,7 +122,7 @@ export class XlaTensor implements DeviceTensor {
 
   /** Replaces the elements. */
   assign(data: TypedArray): void {
-    this.adopt(this.#client.put(data, this.dtype, this.shape))
+    this.adopt(this.#laid(data, this.shape))
   }
 
   release(): void {

@@ -28,5 +28,14 @@ export const bucketOf = (name: string, size: number): Bucket => {
   return { low: high - step + 1, high }
 }
 
+/**
+ * The same for sizes that several devices share: buckets whose largest size is a multiple of `ways`.
+ */
+export const sharedBucketOf = (name: string, size: number, ways: number): Bucket => {
+  if (size === 0) return { low: 0, high: 0 }
+  const high = Math.ceil(bucketOf(name, size).high / ways) * ways
+  return { low: bucketOf(name, high - ways + 1).low, high }
+}
+
 /** What says which table this is, in numeric classes. */
 export const tableName = "sizes in 8 and 2 steps an octave"

@@ -7,11 +7,13 @@ import type { Program } from "../../tensor/Program.ts"
 import { reach } from "../../tensor/rewrite.ts"
 import type { Body, Kind, Node, Tensor } from "../../tensor/Tensor.ts"
 import { fixed, fixedShape, type Lower, type Lowering } from "./Lowering.ts"
+import { computedSpecs, type Layouts } from "./layouts.ts"
 import { barrier, loop } from "./lower/control.ts"
 import { binary, cast, compare, select, unary } from "./lower/elementwise.ts"
 import { gather, putAlong, segmentSum, takeAlong } from "./lower/indexing.ts"
 import { argMax, cumulativeSum, dot, reduce, topK } from "./lower/reduce.ts"
 import { Module, type Value } from "./Module.ts"
+import { meshLine, shardingText } from "./sharding.ts"
 
 export interface Port {
   readonly name: string
@@ -96,8 +98,11 @@ const lowerAll = (module: Module, results: ReadonlyArray<Tensor>, values: Map<Te
   return results.map((x) => values.get(x)!)
 }
 
-/** The module of a program. Throws a RangeError where a dimension has no size. */
-export const writeProgram = (program: Program): Written => {
+/**
+ * The module of a program. Throws a RangeError where a dimension has no size.
+ * @param layouts how its inputs and outputs lie on a mesh; one device where it is left out
+ */
+export const writeProgram = (program: Program, layouts?: Layouts): Written => {
   const module = new Module()
   const outputs = [...program.outputs]
   const needed = new Set(reach(outputs.map(([, x]) => x)))
@@ -110,15 +115,34 @@ export const writeProgram = (program: Program): Written => {
   const parameters = used.map(([name, x], i) => {
     const value = { name: `%a${i}`, dtype: x.dtype, shape: fixedShape(x.shape) }
     values.set(x, value)
-    return { ...value, overwrittenBy: overwrites.get(name) }
+    const spec = layouts?.inputs.get(name)?.spec
+    return {
+      ...value,
+      overwrittenBy: overwrites.get(name),
+      sharding: spec === undefined ? undefined : shardingText(spec)
+    }
   })
+  if (layouts !== undefined) {
+    for (const [x, spec] of computedSpecs(program, layouts)) {
+      const value = values.get(x)
+      if (value !== undefined) values.set(x, module.constrain(value, shardingText(spec)))
+    }
+  }
   const results = lowerAll(
     module,
     outputs.map(([, x]) => x),
     values
   )
   return {
-    text: module.finish(program.name, parameters, results),
+    text: module.finish(
+      program.name,
+      parameters,
+      results,
+      layouts && {
+        mesh: meshLine(layouts.mesh),
+        shardings: outputs.map(([name]) => shardingText(layouts.outputs.get(name)!.spec))
+      }
+    ),
     inputs: used.map(([name, { dtype }], i) => ({ name, dtype, shape: parameters[i]!.shape })),
     outputs: outputs.map(([name], i) => ({ name, dtype: results[i]!.dtype, shape: results[i]!.shape })),
     donate

@@ -6,6 +6,7 @@ import { compileOptions } from "../../../src/device/xla/compileOptions.ts"
 import { Executable } from "../../../src/device/xla/Executable.ts"
 import { namedValues, namedValuesAt, Pjrt, PjrtFailure } from "../../../src/device/xla/pjrt.ts"
 import { cpuPlugin, locatePlugin } from "../../../src/device/xla/plugins.ts"
+import type { Laid } from "../../../src/device/xla/Spread.ts"
 import { absent, titled } from "./support.ts"
 
 const module = `module {
@@ -63,19 +64,19 @@ describe.skipIf(absent !== undefined)(titled("the CPU plugin"), () => {
     const [a, b] = [Float32Array.of(1, 2, 3, 4), Float32Array.of(1, 1, 1, 1)].map((data) =>
       client.put(data, "f32", [4])
     )
-    const read = async (buffer: NonNullable<typeof a>) => {
+    const read = async (buffer: Laid) => {
       const into = new Float32Array(new ArrayBuffer(16))
-      await pjrt.settle(client.get(buffer, into))
+      await pjrt.settle(client.get(buffer.shards[0]!, into))
       return [...into]
     }
     const kept = executable.start([a!, b!], [0, 1])
-    await pjrt.settle(kept.event)
+    await pjrt.settle(kept.events[0]!)
     expect([await read(kept.outputs[0]!), await read(a!)]).toEqual([
       [2, 3, 4, 5],
       [1, 2, 3, 4]
     ])
     const given = executable.start([a!, b!], [])
-    await pjrt.settle(given.event)
+    await pjrt.settle(given.events[0]!)
     expect(await read(given.outputs[0]!)).toEqual([2, 3, 4, 5])
     expect(await failure(() => executable.start([a!, b!], []))).toMatchObject({
       code: 3,
@@ -84,7 +85,7 @@ describe.skipIf(absent !== undefined)(titled("the CPU plugin"), () => {
 
     const again = new Executable(client, await client.deserialize(executable.serialize()), signature)
     const reloaded = again.start([b!, b!], [0, 1])
-    await pjrt.settle(reloaded.event)
+    await pjrt.settle(reloaded.events[0]!)
     expect(await read(reloaded.outputs[0]!)).toEqual([2, 2, 2, 2])
     for (const bytes of [new Uint8Array(0), new Uint8Array(100).fill(7), executable.serialize().slice(0, 500)]) {
       expect((await failure(() => client.deserialize(bytes))).message).not.toBe("")
