@@ -23,8 +23,10 @@ export const planned = Effect.fn("exp.planned")(function* ({ file, set, warehous
   if (statSync(file).isDirectory()) return yield* usage(`${file} is a folder: name an experiment's YAML file`)
   const experiment = yield* loadExperiment(file, { set }).pipe(Effect.catchTag("InvalidExperiment", reported(json)))
   const { dtype } = experiment.compute
-  if (dtype !== "f32") {
-    return yield* usage(`compute.dtype ${dtype}: the device ${provider} computes in f32 only; leave \`dtype\` out`)
+  if (dtype !== "f32" && provider === "cpu") {
+    return yield* usage(
+      `compute.dtype ${dtype}: the device ${provider} computes in f32 only; leave \`dtype\` out, or name another device`
+    )
   }
   const lookup = warehouseLookup(warehouse, experiment.name)
   return { experiment, plan: yield* planExperiment(experiment, lookup, { provider }) }

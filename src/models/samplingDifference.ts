@@ -5,6 +5,8 @@
 export interface SamplingDifference {
   readonly max: number
   readonly mean: number
+  /** The smallest value that 99 % of the tokens do not exceed. */
+  readonly p99: number
   /** The smallest value that 99.9 % of the tokens do not exceed. */
   readonly p999: number
 }
@@ -22,11 +24,13 @@ export const samplingDifference = (
     if (row.length !== other.length) throw new RangeError(`row ${i}: ${row.length} tokens against ${other.length}`)
     return Array.from(row, (value, j) => Math.abs(value - other[j]!))
   })
-  if (differences.length === 0) return { max: 0, mean: 0, p999: 0 }
+  if (differences.length === 0) return { max: 0, mean: 0, p99: 0, p999: 0 }
   const sorted = Float64Array.from(differences).sort()
+  const rank = (share: number) => sorted[Math.ceil(share * sorted.length) - 1]!
   return {
     max: sorted.at(-1)!,
     mean: differences.reduce((a, b) => a + b, 0) / differences.length,
-    p999: sorted[Math.ceil(0.999 * sorted.length) - 1]!
+    p99: rank(0.99),
+    p999: rank(0.999)
   }
 }

@@ -19,11 +19,13 @@ const layerOf = Effect.fnUntraced(function* (asked: NumericClass | null) {
     return yield* new DeviceAbsent({ provider: asked?.provider ?? "none" })
   }
   // A class names what computed: bits of one arithmetic are not kept under the name of another.
-  if (asked.dtype !== "f32") return yield* new DeviceAbsent({ provider: `${asked.provider}-${asked.dtype}` })
+  if (asked.dtype !== "f32" && asked.provider === "cpu") {
+    return yield* new DeviceAbsent({ provider: `${asked.provider}-${asked.dtype}` })
+  }
   if (asked.provider === "xla:cpu") {
     const { XlaDevice } = yield* Effect.promise(() => import("../device/xla/XlaDevice.ts"))
     const { cpuPlugin } = yield* Effect.promise(() => import("../device/xla/plugins.ts"))
-    const xla: Layer.Layer<Device, DeviceError> = XlaDevice.layer({ plugin: cpuPlugin })
+    const xla: Layer.Layer<Device, DeviceError> = XlaDevice.layer({ plugin: cpuPlugin, dtype: asked.dtype })
     return xla
   }
   const { OnnxCpu } = yield* Effect.promise(() => import("../device/onnx/OnnxCpu.ts"))

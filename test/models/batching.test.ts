@@ -126,7 +126,7 @@ describe("sampling difference", () => {
     )
     assert.deepStrictEqual([max, p999], [1, 0.999])
     assert.closeTo(mean, 0.5005, 1e-12)
-    assert.deepStrictEqual(samplingDifference([[]], [[]]), { max: 0, mean: 0, p999: 0 })
+    assert.deepStrictEqual(samplingDifference([[]], [[]]), { max: 0, mean: 0, p99: 0, p999: 0 })
     assert.throws(() => samplingDifference([[1]], [[1, 2]]), /row 0: 1 tokens against 2/)
   })
 })

@@ -17,10 +17,12 @@ import {
 } from "../DeviceError.ts"
 import { elementCount, type HostTensor, holds, type TensorSpec, type TypedArray } from "../HostTensor.ts"
 import { type Mesh, meshDevices, meshText } from "../mesh.ts"
+import type { NumericClass } from "../numericClass.ts"
 import { acquire } from "./acquire.ts"
 import { Compiler } from "./Compiler.ts"
 import { compileOptions, quickFlags } from "./compileOptions.ts"
 import { deviceFailure } from "./failure.ts"
+import { bf16Of } from "./inBf16.ts"
 import { xlaNumericClass } from "./numericClass.ts"
 import { Placing } from "./Placing.ts"
 import { digestOf, ProgramEntry } from "./ProgramEntry.ts"
@@ -35,6 +37,8 @@ export interface XlaOptions {
   readonly plugin: Plugin
   /** Where compiled programs are kept; null keeps none. Default: a folder of the user's cache. */
   readonly executables?: string | null
+  /** What products are computed in (`inBf16`); default f32. */
+  readonly dtype?: NumericClass["dtype"]
   /** Compile every program fast instead of well: for tests. Not for results: bits differ. */
   readonly quick?: boolean
   /** The devices that share every program; one where it is left out. */
@@ -61,7 +65,7 @@ const smallProgram = 4e6
 const elementsOf = ({ nodes }: Program): number =>
   nodes.reduce((sum, { outputs }) => sum + outputs.reduce((n, { shape }) => n + elementCount(shape.map(Number)), 0), 0)
 
-const make = Effect.fnUntraced(function* ({ executables, mesh, plugin, quick = false }: XlaOptions) {
+const make = Effect.fnUntraced(function* ({ dtype = "f32", executables, mesh, plugin, quick = false }: XlaOptions) {
   const client = yield* acquire(plugin, mesh)
   const { pjrt } = client
   const device = client.devices[0]!
@@ -125,7 +129,8 @@ const make = Effect.fnUntraced(function* ({ executables, mesh, plugin, quick = f
     return variant
   }
 
-  const entryOf = (program: Program): ProgramEntry => {
+  const entryOf = (given: Program): ProgramEntry => {
+    const program = dtype === "bf16" ? bf16Of(given) : given
     const digest = digestOf(program)
     const entry = entries.get(digest) ?? new ProgramEntry(program, placing?.bucket)
     entries.delete(digest)
@@ -263,7 +268,7 @@ const make = Effect.fnUntraced(function* ({ executables, mesh, plugin, quick = f
       threads: availableParallelism(),
       runtime: `xla ${plugin.version} (PJRT ${pjrt.version.major}.${pjrt.version.minor}, ${client.platformVersion})`,
       fallbackNodes: 0,
-      numericClass: xlaNumericClass({ dtype: "f32" }, plugin.provider),
+      numericClass: xlaNumericClass({ dtype }, plugin.provider),
       ...(mesh === undefined ? {} : { mesh: meshText(mesh) })
     },
     load,

@@ -14,5 +14,5 @@ export const xlaNumericClass = (
   provider,
   dtype: compute.dtype,
   threads: null,
-  runtime: `xla ${cpuPlugin.version} (highest precision, no excess precision, small programs unoptimised, ${tableName})`
+  runtime: `xla ${cpuPlugin.version} (${compute.dtype === "bf16" ? "bf16 products with f32 sums" : "highest precision"}, no excess precision, small programs unoptimised, ${tableName})`
 })

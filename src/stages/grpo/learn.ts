@@ -4,6 +4,7 @@
  * the trainer's own, and the weights say how far the sampler's distribution (after `topP`, `topK`, `minP`) is from it.
  */
 import { Effect } from "effect"
+import { Device } from "../../device/Device.ts"
 import { permutation, stream } from "../../device/random.ts"
 import type { Completion } from "../../models/generate.ts"
 import type { Policy, PolicyTrainer, PolicyUpdate } from "../../models/Policy.ts"
@@ -101,7 +102,9 @@ export const learn = Effect.fn("grpo.learn")(function* (
     )
   }
 
+  const { info } = yield* Device
   const check = yield* differences(
+    info.numericClass.dtype,
     policy.parameterCount,
     pieces[0]!.map((row) => answers[row]!.logprobs),
     updates[0]!.logprobs

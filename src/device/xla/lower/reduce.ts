@@ -21,8 +21,10 @@ export const dot: Lower<"dot"> = (op, inputs, { module }) => {
   const shape = [...left!.shape.slice(0, -2), m, n]
   const batching = batch.length > 0 ? `batching_dims = [${batch.join(", ")}] x [${batch.join(", ")}], ` : ""
   const text = `stablehlo.dot_general ${left!.name}, ${right!.name}, ${batching}contracting_dims = [${byLeft}] x [${byRight}], precision = [HIGHEST, HIGHEST]`
-  const types = `(${typeOf(left!)}, ${typeOf(right!)}) -> ${typeOf({ dtype: accumulate, shape })}`
-  return [module.convert(module.define(accumulate, shape, `${text} : ${types}`), dtype)]
+  // every plugin adds bf16 products up in float32: asked for bf16, it rounds the sums as it writes them
+  const made = dtype === "bf16" && left!.dtype === "bf16" ? dtype : accumulate
+  const types = `(${typeOf(left!)}, ${typeOf(right!)}) -> ${typeOf({ dtype: made, shape })}`
+  return [module.convert(module.define(made, shape, `${text} : ${types}`), dtype)]
 }
 
 const reductions = { sum: "add", max: "maximum", min: "minimum" } as const
