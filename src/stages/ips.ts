@@ -12,7 +12,7 @@
  * The paper publishes no formula in readable form, nor whether it clipped: what is reconstructed is named so in the options.
  */
 import { Effect } from "effect"
-import { LoggedSlates, Policy } from "../artifact/kinds.ts"
+import { Checkpoint, LoggedSlates, Policy } from "../artifact/kinds.ts"
 import type { LoggedSlate } from "../data/records.ts"
 import * as Param from "../dsl/param.ts"
 import * as Stage from "../dsl/Stage.ts"
@@ -24,7 +24,7 @@ import { logSetProbability } from "../ope/setProbability.ts"
 import { responseReward, scaleVotes, voteFactor } from "../ope/votes.ts"
 import { logWeights, weightOf, weightReport } from "../ope/weights.ts"
 import { checkOpe, type OpeParams, opeFields, refusing, scoredSlates } from "./ips/settings.ts"
-import { optimizerFields, optimizerSettings } from "./optimizing.ts"
+import { finalOf, growing, optimizerFields, optimizerSettings } from "./optimizing.ts"
 import { stepRows } from "./order.ts"
 import { runSteps } from "./steps.ts"
 
@@ -184,9 +184,10 @@ export const ips = Stage.make("ips", {
   version: 1,
   params: IpsParams,
   inputs: { policy: Policy, slates: LoggedSlates },
-  outputs: { policy: Policy },
+  outputs: { policy: Policy, checkpoint: Checkpoint },
   seeded: true,
   device: true,
+  grows: growing,
   metrics: {
     loss: "lower",
     "ope/value": "higher",
@@ -265,6 +266,7 @@ export const ips = Stage.make("ips", {
 
     yield* runSteps({
       total: params.steps,
+      final: finalOf(params, outputs.checkpoint),
       restore: (dir) => trainer.restore(`${dir}/trainer.safetensors`),
       save: (dir) => trainer.checkpoint(`${dir}/trainer.safetensors`),
       step

@@ -21,3 +21,16 @@ export const stepRows = (seed: number, purpose: string, count: number, size: num
     return Array.from(order.subarray(at, at + taken))
   }
 }
+
+/** By step, the rows that no earlier step has: of `steps` steps the first ones, of more steps the same and then others. */
+export const firstVisits = (
+  steps: number,
+  rowsOf: (k: number) => ReadonlyArray<number>
+): ReadonlyArray<ReadonlyArray<number>> => {
+  const seen = new Set<number>()
+  return Array.from({ length: steps }, (_, k) => {
+    const rows = rowsOf(k).filter((row) => !seen.has(row))
+    for (const row of rows) seen.add(row)
+    return rows
+  })
+}

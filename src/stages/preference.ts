@@ -11,7 +11,7 @@
  */
 import { Effect, Schema } from "effect"
 import { optional } from "../artifact/Kind.ts"
-import { Policy, Preferences, RankedLists, UnpairedPreferences } from "../artifact/kinds.ts"
+import { Checkpoint, Policy, Preferences, RankedLists, UnpairedPreferences } from "../artifact/kinds.ts"
 import * as Param from "../dsl/param.ts"
 import * as Stage from "../dsl/Stage.ts"
 import { Task } from "../dsl/Task.ts"
@@ -20,8 +20,8 @@ import type { Sequence } from "../models/batching.ts"
 import * as PolicyModel from "../models/Policy.ts"
 import { tokenWeights } from "../objectives/tisDpo.ts"
 import { tooLongField } from "./fitting.ts"
-import { optimizerFields, optimizerSettings } from "./optimizing.ts"
-import { stepRows } from "./order.ts"
+import { finalOf, growing, optimizerFields, optimizerSettings } from "./optimizing.ts"
+import { firstVisits, stepRows } from "./order.ts"
 import { LossParams, needsOf, objectiveOf } from "./preference/losses.ts"
 import { type Example, encodeRows, mismatchedSequences, pairRows, preferenceRows } from "./preference/rows.ts"
 import { runSteps } from "./steps.ts"
@@ -73,9 +73,10 @@ export const preference = Stage.make("preference", {
     negative: optional(Policy),
     heldOut: optional(Preferences)
   },
-  outputs: { policy: Policy },
+  outputs: { policy: Policy, checkpoint: Checkpoint },
   seeded: true,
   device: true,
+  grows: growing,
   metrics: {
     loss: "lower",
     grad_norm: "none",
@@ -122,20 +123,26 @@ export const preference = Stage.make("preference", {
       rematerialise: params.rematerialise
     })
     const rowsOf = stepRows(seed, "preference", examples.length, params.batchSize)
-    const visited = [...new Set(Array.from({ length: params.steps }, (_, k) => rowsOf(k)).flat())].sort((a, b) => a - b)
+    // Scored as they are first visited, step by step: a longer run then has the very numbers of a shorter one.
+    const visits = firstVisits(params.steps, rowsOf)
 
     /** By row, what a model says of some sequences of every row that will be visited. */
-    const ofVisited = (model: PolicyModel.Policy, sequencesOf: (row: number) => ReadonlyArray<Sequence>) =>
-      Effect.map(scored(model, visited.flatMap(sequencesOf)), (scores) => {
+    const ofVisited = Effect.fnUntraced(function* (
+      model: PolicyModel.Policy,
+      sequencesOf: (row: number) => ReadonlyArray<Sequence>
+    ) {
+      const found = new Map<number, ReadonlyArray<Float32Array>>()
+      for (const rows of visits) {
+        const scores = yield* scored(model, rows.flatMap(sequencesOf))
         let at = 0
-        return new Map(
-          visited.map((row) => {
-            const count = sequencesOf(row).length
-            at += count
-            return [row, scores.slice(at - count, at)] as const
-          })
-        )
-      })
+        for (const row of rows) {
+          const count = sequencesOf(row).length
+          found.set(row, scores.slice(at, at + count))
+          at += count
+        }
+      }
+      return found
+    })
     const answersOf = (row: number) => examples[row]!.sequences
     const reference = needs.reference ? yield* ofVisited(policy, answersOf) : undefined
 
@@ -205,6 +212,7 @@ export const preference = Stage.make("preference", {
 
     yield* runSteps({
       total: params.steps,
+      final: finalOf(params, outputs.checkpoint),
       restore: (dir) => trainer.restore(`${dir}/trainer.safetensors`),
       save: (dir) => trainer.checkpoint(`${dir}/trainer.safetensors`),
       step

@@ -1,7 +1,7 @@
 import { it } from "@effect/vitest"
 import * as fc from "fast-check"
 import { expect } from "vitest"
-import { stepRows } from "../../src/stages/order.ts"
+import { firstVisits, stepRows } from "../../src/stages/order.ts"
 
 const sizes = fc.record({
   seed: fc.integer({ min: 0, max: 1000 }),
@@ -48,4 +48,21 @@ it("a short last batch is dropped, and every pass is a new permutation", () => {
 it("fewer rows than a step asks for are taken whole; none are refused", () => {
   expect([...stepRows(0, "test", 3, 8)(5)].sort()).toEqual([0, 1, 2])
   expect(() => stepRows(0, "test", 0, 8)).toThrow(/test.*no rows/)
+})
+
+it("first visits: every row that is visited, once; those of fewer steps first", () => {
+  fc.assert(
+    fc.property(
+      sizes,
+      fc.integer({ min: 0, max: 30 }),
+      fc.integer({ min: 0, max: 30 }),
+      ({ count, seed, size }, n, m) => {
+        const rowsOf = stepRows(seed, "test", count, size)
+        const all = firstVisits(n + m, rowsOf)
+        expect(all.slice(0, n)).toEqual(firstVisits(n, rowsOf))
+        const visited = Array.from({ length: n + m }, (_, k) => rowsOf(k)).flat()
+        expect([...all.flat()].sort((a, b) => a - b)).toEqual([...new Set(visited)].sort((a, b) => a - b))
+      }
+    )
+  )
 })

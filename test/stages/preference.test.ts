@@ -71,6 +71,28 @@ describe("preference", () => {
       })
   )
 
+  it.live.each(["dpo", "kto"] as const)("%s: 6 steps take up what 3 steps left, to the last bit", (kind) =>
+    Effect.gen(function* () {
+      const { inputs } = yield* ground
+      // Two passes: rows of the second are scored by the reference once, in the first.
+      const asked = (steps: number) => ({
+        inputs,
+        params: { ...params, batchSize: 24, steps, loss: { kind } },
+        seed: 4
+      })
+      const whole = yield* runStage(preference, { dir: fresh(), ...asked(6) })
+      const less = yield* runStage(preference, { dir: fresh(), ...asked(3) })
+      const resume = { step: 3, dir: less.out.checkpoint, state: less.said.handedOver[0]!.state }
+      const rest = yield* runStage(preference, { dir: fresh(), ...asked(6), resume })
+      assert.deepStrictEqual(weights(rest.out.policy), weights(whole.out.policy))
+      assert.deepStrictEqual([...timeless(less.said), ...timeless(rest.said)], timeless(whole.said))
+      assert.strictEqual(
+        preference.grows!.unless({ schedule: "cosine" } as never),
+        "the cosine schedule spans all steps"
+      )
+    })
+  )
+
   it.live("the first step of DPO is at the reference: loss log 2, rewards 0", () =>
     Effect.gen(function* () {
       const { inputs } = yield* ground
