@@ -24,6 +24,8 @@ export interface DeviceInfo {
   /** Nodes of all loaded programs that did not run on the adapter. */
   readonly fallbackNodes: number
   readonly numericClass: NumericClass
+  /** Steps of decoding that one run should do: more than 1 where a loop in a program costs less than as many runs. Default 1. */
+  readonly stepsPerRun?: number
   /** Where a task runs on several: how they are arranged (`data=2,model=2`). */
   readonly mesh?: string
 }

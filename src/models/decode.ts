@@ -16,12 +16,14 @@ import { input, type Tensor } from "../tensor/Tensor.ts"
 import { attendCausally, headWeight, hidden } from "./decoder.ts"
 import type { DecoderConfig } from "./decoderConfig.ts"
 import { adapting, type LoraSettings, policyInputs } from "./lora.ts"
+import type { ParameterInputs } from "./parameters.ts"
 
 /** Names of the cache tensors, [rows, keyValueHeads, places, headSize] each. */
 export const cacheNames = ({ layers }: DecoderConfig): ReadonlyArray<string> =>
   Array.from({ length: layers }, (_, layer) => [`cache:k:${layer}`, `cache:v:${layer}`]).flat()
 
-const cacheInputs = (config: DecoderConfig, rows: string, places: string): ReadonlyMap<string, Tensor> =>
+/** The cache as inputs of a program, by name. */
+export const cacheInputs = (config: DecoderConfig, rows: string, places: string): ReadonlyMap<string, Tensor> =>
   new Map(
     cacheNames(config).map((name) => [name, input(name, "f32", [rows, config.keyValueHeads, places, config.headSize])])
   )
@@ -62,47 +64,72 @@ export interface Choice {
   readonly banned: boolean
 }
 
-/**
- * One step. Inputs: token i32 [rows], lengths i32 [rows], the cache, and where they matter uniform f32 [rows], temperature
- * f32 scalar, banned i32 [rows] (a token, or -1). Outputs: token i32, logprob (full softmax at the temperature; at 1 for
- * greedy decoding), truncatedLogprob (the distribution sampled from), [rows] each, and the cache, in place.
- */
-export const decodeProgram = (config: DecoderConfig, choice: Choice, lora?: LoraSettings): Program => {
-  const parameters = policyInputs(config, lora)
-  const token = input("token", "i32", ["rows"])
-  const lengths = input("lengths", "i32", ["rows"])
-  const cache = cacheInputs(config, "rows", "places")
-  const outputs: Record<string, Tensor> = {}
+/** What one step of decoding reads. `temperature` is missing where the most probable token is taken. */
+export interface StepInputs {
+  /** The last token of each row, i32 [rows], and the positions its cache holds, i32 [rows]. */
+  readonly token: Tensor
+  readonly lengths: Tensor
+  readonly cache: ReadonlyMap<string, Tensor>
+  /** f32 [rows] in [0, 1), and a scalar. */
+  readonly draw?: { readonly uniform: Tensor; readonly temperature: Tensor } | undefined
+  /** A token that each row may not take, or -1: i32 [rows]. */
+  readonly banned?: Tensor | undefined
+}
+
+/** The next token of every row, and the cache with the last one written. */
+export const decodeStep = (
+  config: DecoderConfig,
+  parameters: ParameterInputs,
+  choice: Choice,
+  { banned, cache, draw, lengths, token }: StepInputs,
+  lora?: LoraSettings
+) => {
+  const caches: Record<string, Tensor> = {}
   const states = hidden(config, parameters, expandDims(token, 1), {
     positions: expandDims(lengths, 1),
     adapt: adapting(config, parameters, lora),
     attend: (q, k, v, layer) => {
       const own = { k: cache.get(`cache:k:${layer}`)!, v: cache.get(`cache:v:${layer}`)! }
       const next = cachedAttention(q, k, v, own, lengths)
-      outputs[`cache:k:${layer}`] = next.cache.k
-      outputs[`cache:v:${layer}`] = next.cache.v
+      caches[`cache:k:${layer}`] = next.cache.k
+      caches[`cache:v:${layer}`] = next.cache.v
       return next.out
     }
   })
-  const logits = linear(reshape(states, ["rows", config.hiddenSize]), headWeight(config, parameters))
-  const mask = choice.banned
-    ? notEqual(iota([1, config.vocabularySize], 1), expandDims(input("banned", "i32", ["rows"]), 1))
-    : undefined
-  const { greedy: most, minP, topK, topP } = choice
-  const sampled = most
-    ? { ...greedy(logits, mask), truncatedLogprob: zeros(["rows"]) }
-    : sample(logits, input("uniform", "f32", ["rows"]), {
-        temperature: input("temperature", "f32", []),
-        topK,
-        topP,
-        minP,
-        mask
-      })
+  const logits = linear(reshape(states, [token.shape[0]!, config.hiddenSize]), headWeight(config, parameters))
+  const mask = banned && notEqual(iota([1, config.vocabularySize], 1), expandDims(banned, 1))
+  const { minP, topK, topP } = choice
+  const sampled =
+    draw === undefined
+      ? { ...greedy(logits, mask), truncatedLogprob: zeros(token.shape) }
+      : sample(logits, draw.uniform, { temperature: draw.temperature, topK, topP, minP, mask })
+  return { token: sampled.token, logprob: sampled.logprob, truncatedLogprob: sampled.truncatedLogprob, caches }
+}
+
+/**
+ * One step. Inputs: token i32 [rows], lengths i32 [rows], the cache, and where they matter uniform f32 [rows], temperature
+ * f32 scalar, banned i32 [rows] (a token, or -1). Outputs: token i32, logprob (full softmax at the temperature; at 1 for
+ * greedy decoding), truncatedLogprob (the distribution sampled from), [rows] each, and the cache, in place.
+ */
+export const decodeProgram = (config: DecoderConfig, choice: Choice, lora?: LoraSettings): Program => {
+  const cache = cacheInputs(config, "rows", "places")
+  const { caches, ...sampled } = decodeStep(
+    config,
+    policyInputs(config, lora),
+    choice,
+    {
+      token: input("token", "i32", ["rows"]),
+      lengths: input("lengths", "i32", ["rows"]),
+      cache,
+      draw: choice.greedy
+        ? undefined
+        : { uniform: input("uniform", "f32", ["rows"]), temperature: input("temperature", "f32", []) },
+      banned: choice.banned ? input("banned", "i32", ["rows"]) : undefined
+    },
+    lora
+  )
   const donate = Object.fromEntries([...cache.keys()].map((name) => [name, name]))
-  return program("decode", {
-    outputs: { token: sampled.token, logprob: sampled.logprob, truncatedLogprob: sampled.truncatedLogprob, ...outputs },
-    donate
-  })
+  return program("decode", { outputs: { ...sampled, ...caches }, donate })
 }
 
 /**

@@ -8,10 +8,10 @@
  * (`forget`). Above that the weights are fed. An adapter is fed always and not merged: the weights below it never change.
  */
 import { Effect, Exit, Scope } from "effect"
-import { Device, type DeviceTensor, type Feeds, type Loaded } from "../device/Device.ts"
+import { Device, type DeviceTensor, type Loaded } from "../device/Device.ts"
 import type { DeviceError } from "../device/DeviceError.ts"
-import { f32, type HostTensor, i32 } from "../device/HostTensor.ts"
-import { stream, uniformAt } from "../device/random.ts"
+import { i32 } from "../device/HostTensor.ts"
+import { stream } from "../device/random.ts"
 import type { Program } from "../tensor/Program.ts"
 import { scalar } from "./batching.ts"
 import { cacheNames, decodeProgram, moveProgram, prefillProgram } from "./decode.ts"
@@ -29,6 +29,8 @@ import {
   type Sampling,
   type Wave
 } from "./sampling.ts"
+import { segmentProgram } from "./segment.ts"
+import { stepsOfRun, stepFeeds } from "./stepFeeds.ts"
 import type { Tokenizer } from "./tokenizer.ts"
 
 export interface Completion {
@@ -74,6 +76,8 @@ export interface Sampler {
 export interface SamplerOptions {
   /** Largest model, in bytes of weights, that decodes with constants; default 4 GiB. 0: always feed the weights. */
   readonly constantWeights?: number
+  /** Most steps of one run (`segment.ts`); default: what the device says. Tokens do not depend on it. */
+  readonly stepsPerRun?: number
 }
 
 /** Rows move together once this share of the batch is finished. */
@@ -87,10 +91,11 @@ export const makeSampler = Effect.fn("Sampler.make")(function* (
   tokenizer: Tokenizer,
   stopIds: ReadonlyArray<number>,
   weights: Weights,
-  { constantWeights = 4 * 2 ** 30 }: SamplerOptions = {},
+  options: SamplerOptions = {},
   adapter?: Adapter
 ): Effect.fn.Return<Sampler, never, Device | Scope.Scope> {
   const device = yield* Device
+  const { constantWeights = 4 * 2 ** 30, stepsPerRun = device.info.stepsPerRun ?? 1 } = options
   const scope = yield* Scope.Scope
   const parameters = Object.fromEntries(weights)
   const adapted = Object.fromEntries(adapter?.weights ?? [])
@@ -159,9 +164,13 @@ export const makeSampler = Effect.fn("Sampler.make")(function* (
       }))
     )
     const all = rows
-    const decode = yield* need(`decode ${JSON.stringify(rules.choice)}`, asConstants, () =>
-      decodeProgram(config, rules.choice, lora)
-    )
+    const kind = JSON.stringify(rules.choice)
+    const decode = (steps: number) =>
+      steps === 1
+        ? need(`decode ${kind}`, asConstants, () => decodeProgram(config, rules.choice, lora))
+        : need(`segment of ${steps} ${kind}`, asConstants, () =>
+            segmentProgram(config, rules.choice, { steps, stops: stops.size }, lora)
+          )
 
     const time = Math.max(...prompts.map((prompt) => prompt.length)) - 1
     const most = time + maxNewTokens
@@ -192,12 +201,16 @@ export const makeSampler = Effect.fn("Sampler.make")(function* (
     }
 
     let rowSteps = 0
-    for (let step = 0; step < maxNewTokens; step++) {
+    for (let step = 0; step < maxNewTokens; ) {
       const alive = rows.flatMap((row, i) => (row.finish === undefined ? [i] : []))
       if (alive.length === 0) break
-      const full = time + step >= places
+      const left = maxNewTokens - step
+      const steps = stepsOfRun(stepsPerRun, left)
+      // Places for what may be written; beyond the last token a segment writes nowhere.
+      const wanted = time + step + Math.min(steps, left)
+      const full = wanted > places
       if (full || alive.length <= rows.length * (1 - retireShare)) {
-        const added = full ? Math.min(most - places, growthOf(places)) : 0
+        const added = full ? Math.min(most - places, Math.max(wanted - places, growthOf(places))) : 0
         const move = yield* need(full ? "grow" : "retire", false, () => moveProgram(config, full))
         const nextScope = yield* Scope.fork(waveScope)
         const next = yield* allocate(alive.length, places + added, nextScope)
@@ -214,53 +227,44 @@ export const makeSampler = Effect.fn("Sampler.make")(function* (
         cacheScope = nextScope
       }
       const n = rows.length
-      const token = new Int32Array(n)
-      const lengths = new Int32Array(n)
-      const uniform = new Float32Array(n)
-      const banned = new Int32Array(n).fill(-1)
-      rows.forEach((row, i) => {
-        const prompt = prompts[row.prompt]!
-        token[i] = row.ids.at(-1) ?? prompt.at(-1)!
-        lengths[i] = prompt.length - 1 + row.ids.length - (row.finish === undefined ? 0 : 1)
-        uniform[i] = uniformAt(row.stream, row.ids.length)
-        if (rules.lines !== undefined && row.lines < rules.lines.count) banned[i] = rules.lines.closing
-      })
-      const feeds: Record<string, HostTensor | DeviceTensor> = {
-        ...cache,
-        ...adapted,
-        token: i32([n], token),
-        lengths: i32([n], lengths)
-      }
-      if (!asConstants) Object.assign(feeds, parameters)
-      if (!rules.choice.greedy) Object.assign(feeds, { uniform: f32([n], uniform), temperature: scalar(temperature) })
-      if (rules.choice.banned) feeds["banned"] = i32([n], banned)
-      const outputs = yield* device.run(decode, feeds satisfies Feeds, cache)
-      rowSteps += n
+      const outputs = yield* device.run(
+        yield* decode(steps),
+        {
+          ...cache,
+          ...adapted,
+          ...(asConstants ? {} : parameters),
+          ...stepFeeds(rows, prompts, rules, steps, stops),
+          ...(rules.choice.greedy ? {} : { temperature: scalar(temperature) })
+        },
+        cache
+      )
+      rowSteps += n * steps
       const [tokens, logprobs, truncated] = [
         outputs["token"]!.data,
         outputs["logprob"]!.data,
         outputs["truncatedLogprob"]!.data
       ]
-      for (let i = 0; i < n; i++) {
-        const row = rows[i]!
+      for (let at = 0; at < steps * n; at++) {
+        const row = rows[at % n]!
         if (row.finish !== undefined) continue
-        const id = Number(tokens[i])
-        const logprob = Number(logprobs[i])
+        const id = Number(tokens[at])
+        const logprob = Number(logprobs[at])
         if (!Number.isFinite(logprob)) {
           return yield* fail(
             new NonFinite({
               what: "the log-probability of a sampled token",
               value: String(logprob),
-              where: `token ${step}`
+              where: `token ${row.ids.length}`
             })
           )
         }
         row.ids.push(id)
         row.logprobs.push(logprob)
-        row.truncated.push(Number(truncated[i]))
+        row.truncated.push(Number(truncated[at]))
         if (id === rules.lines?.newline) row.lines++
         finishRow(row, rules, sampling, tokenizer, stops)
       }
+      step += steps
     }
     return { rows: all, rowSteps }
   }, Effect.scoped)

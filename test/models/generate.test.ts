@@ -58,6 +58,41 @@ layer(cpu)("generate", (it) => {
     })
   )
 
+  it.effect("writes the same in segments of many steps as step by step", () =>
+    Effect.gen(function* () {
+      const cases: ReadonlyArray<Partial<Sampling>> = [
+        {},
+        { topP: 0.8, topK: 9, temperature: 0.7 },
+        { temperature: 0, samples: 1 },
+        { stopSequences: ["well"], minLines: { count: 2, closing: "<eos>" }, maxNewTokens: 40 }
+      ]
+      const one = yield* tinyPolicy(1, { stepsPerRun: 1 })
+      const stats: Array<number> = []
+      for (const stepsPerRun of [4, 32]) {
+        const many = yield* tinyPolicy(1, { stepsPerRun })
+        for (const options of cases) {
+          const asked = { ...base, ...options }
+          const [expected, found] = [yield* one.generate(prompts, asked), yield* many.generate(prompts, asked)]
+          assert.deepStrictEqual(ids(found), ids(expected))
+          assert.deepStrictEqual(
+            found.map(({ finish, text }) => [finish, text]),
+            expected.map(({ finish, text }) => [finish, text])
+          )
+          found.forEach(({ logprobs, truncatedLogprobs }, i) => {
+            logprobs.forEach((value, j) => {
+              assert.closeTo(value, expected[i]!.logprobs[j]!, 1e-5)
+              assert.closeTo(truncatedLogprobs[j]!, expected[i]!.truncatedLogprobs[j]!, 1e-5)
+            })
+          })
+        }
+        const { rowSteps, tokens } = yield* many.generationStats
+        stats.push(rowSteps / tokens)
+      }
+      // Rows that end within a segment wait for its end.
+      assert.isBelow(stats[0]!, stats[1]!)
+    })
+  )
+
   it.effect("stops at a stop sequence and leaves it out of the text", () =>
     Effect.gen(function* () {
       const policy = yield* tinyPolicy(1)
