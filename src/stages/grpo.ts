@@ -179,7 +179,9 @@ export const grpoWith = (parts: ReadonlyArray<AnyRewardPart>) =>
           )
           return { answers, scores }
         })
+        const before = yield* policy.generationStats
         const found = yield* collect(params, seed, k, rowsOf(k), situations, answer)
+        const after = yield* policy.generationStats
         const answers = found.kept.map((row) => found.answers[row]!)
         const sequences = answers.map(({ ids, prompt }) => ({ prompt, completion: ids }))
         const referred = reference && (yield* reference.logprobs(sequences, { temperature })).map((row) => row.logprobs)
@@ -211,6 +213,7 @@ export const grpoWith = (parts: ReadonlyArray<AnyRewardPart>) =>
           ...(params.dynamicSampling.rounds === 0
             ? {}
             : { "sampling/rounds": found.rounds, "sampling/groups": found.kept.length / groupSize }),
+          "perf/live_share": (after.tokens - before.tokens) / (after.rowSteps - before.rowSteps),
           tokens: lengths.reduce((sum, length) => sum + length, 0)
         }
       })

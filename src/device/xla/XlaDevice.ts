@@ -268,6 +268,7 @@ const make = Effect.fnUntraced(function* ({ dtype = "f32", executables, mesh, pl
       threads: availableParallelism(),
       runtime: `xla ${plugin.version} (PJRT ${pjrt.version.major}.${pjrt.version.minor}, ${client.platformVersion})`,
       fallbackNodes: 0,
+      stepsPerRun: 32,
       numericClass: xlaNumericClass({ dtype }, plugin.provider),
       ...(mesh === undefined ? {} : { mesh: meshText(mesh) })
     },
