@@ -16,8 +16,9 @@ export type Pointer = bigint | null
 /** A parameter or result type of a C function, in koffi's spelling. */
 export type CType = "void *" | "const char *" | "const char16_t *" | "int" | "uint32_t" | "int64_t" | "size_t" | "void"
 
-// Native kernels run on the stack that koffi provides; its 2 MiB default is less than a thread of the library's own has.
-koffi.config({ ...koffi.config(), sync_stack_size: 16 * 1024 * 1024 })
+// Native kernels run on the stack that koffi provides; its defaults, 2 MiB and 128 KiB for calls on other threads, are less
+// than a thread of the library's own has (a compiler that recurses over a program's operations overruns them).
+koffi.config({ ...koffi.config(), sync_stack_size: 16 * 1024 * 1024, async_stack_size: 16 * 1024 * 1024 })
 
 type Library = ReturnType<typeof koffi.load>
 const libraries = new Map<string, Library>()

@@ -13,7 +13,7 @@ import { typeText } from "../../tensor/Tensor.ts"
 import { FeedMismatch, ReleasedTensor } from "../failure.ts"
 import { elementCount, holds } from "../HostTensor.ts"
 import { type Bucket, bucketOf } from "./buckets.ts"
-import { type PaddedProgram, padProgram } from "./pad/padProgram.ts"
+import { type PaddedProgram, type PadOptions, padProgram } from "./pad/padProgram.ts"
 import { Unpaddable } from "./pad/Sizes.ts"
 import type { Feeds, Into, Sizes, Variant } from "./Variant.ts"
 import type { Written } from "./writer.ts"
@@ -49,8 +49,14 @@ export class ProgramEntry {
 
   readonly #bucket: (name: string, size: number) => Bucket
 
-  /** @param bucket the sizes of a dimension that share a variant */
-  constructor(program: Program, bucket: (name: string, size: number) => Bucket = bucketOf) {
+  readonly #pad: PadOptions
+
+  /**
+   * @param bucket the sizes of a dimension that share a variant
+   * @param pad what padding leaves whole
+   */
+  constructor(program: Program, bucket: (name: string, size: number) => Bucket = bucketOf, pad: PadOptions = {}) {
+    this.#pad = pad
     this.program = program
     this.#bucket = bucket
     this.dims = programDims(program)
@@ -112,7 +118,8 @@ export class ProgramEntry {
       try {
         return padProgram(
           this.program,
-          Object.fromEntries(this.dims.map((name) => [name, this.#bucket(name, sizes[name]!)]))
+          Object.fromEntries(this.dims.map((name) => [name, this.#bucket(name, sizes[name]!)])),
+          this.#pad
         )
       } catch (error) {
         if (!(error instanceof Unpaddable)) throw error

@@ -23,6 +23,7 @@ import { Compiler } from "./Compiler.ts"
 import { compileOptions, quickFlags } from "./compileOptions.ts"
 import { deviceFailure } from "./failure.ts"
 import { bf16Of } from "./inBf16.ts"
+import { fusedAttention } from "./lower/fusedAttention.ts"
 import { xlaNumericClass } from "./numericClass.ts"
 import { Placing } from "./Placing.ts"
 import { digestOf, ProgramEntry } from "./ProgramEntry.ts"
@@ -115,7 +116,7 @@ const make = Effect.fnUntraced(function* ({ dtype = "f32", executables, mesh, pl
     const start = process.hrtime.bigint()
     const { program, scalars } = entry.static(sizes)
     const layouts = placing?.layouts(entry.program, program, feeds, into)
-    const written = writeProgram(program, layouts)
+    const written = writeProgram(program, layouts, fused ? fusedAttention : undefined)
     const outputs = written.outputs.map((port) => ({ ...port, placement: layouts?.outputs.get(port.name) }))
     const signature = { arguments: written.inputs.length, outputs, mesh }
     const fast = quick || (plugin.name === "cpu" && elementsOf(program) < smallProgram)
@@ -129,10 +130,13 @@ const make = Effect.fnUntraced(function* ({ dtype = "f32", executables, mesh, pl
     return variant
   }
 
+  // cuDNN's attention is a call that the partitioner cannot cut: on a mesh it goes by its definition
+  const fused = plugin.name === "cuda" && dtype === "bf16" && mesh === undefined
+
   const entryOf = (given: Program): ProgramEntry => {
     const program = dtype === "bf16" ? bf16Of(given) : given
     const digest = digestOf(program)
-    const entry = entries.get(digest) ?? new ProgramEntry(program, placing?.bucket)
+    const entry = entries.get(digest) ?? new ProgramEntry(program, placing?.bucket, { attention: fused })
     entries.delete(digest)
     entries.set(digest, entry)
     const idle = [...entries].filter(([, { users }]) => users === 0)

@@ -39,7 +39,7 @@ class Rewriting {
   }
 
   /** In bfloat16; the very tensor that was widened where there is one. */
-  #rounded(x: Tensor): Tensor {
+  rounded(x: Tensor): Tensor {
     if (x.dtype !== "f32") return x
     const known = this.#narrow.get(x)
     if (known) return known
@@ -71,7 +71,7 @@ class Rewriting {
     if (rounded.has(definition)) return this.#attention(node, inputs)
     if (heads.has(definition)) {
       // the derivative's float32 inputs beside states and weight are numbers a token
-      const given = inputs.map((x) => (x.shape.length > 1 ? this.#rounded(x) : x))
+      const given = inputs.map((x) => (x.shape.length > 1 ? this.rounded(x) : x))
       return definition.decompose(given, attributes).map((x) => this.#wide(x))
     }
     const parts = definition.decompose(inputs, attributes)
@@ -85,7 +85,7 @@ class Rewriting {
     if (left.dtype !== "f32" || right.dtype !== "f32") return apply(op, inputs)
     const stream = left.shape.length > 2 && right.shape.length === 2 && this.#isStored(right)
     const dtype = stream ? "bf16" : "f32"
-    const product = apply({ ...op, accumulate: "f32", dtype }, [this.#rounded(left), this.#rounded(right)])
+    const product = apply({ ...op, accumulate: "f32", dtype }, [this.rounded(left), this.rounded(right)])
     return product.map((x) => cast(x, "f32"))
   }
 
@@ -95,7 +95,7 @@ class Rewriting {
     const { attributes, definition } = op
     // what a derivative reuses stays as wide as it was computed: the log-sum-exp, and what comes by it
     const first = definition === attentionGradOp ? 5 : inputs.length
-    const given = inputs.map((x, i) => (i < first && x.dtype === "f32" ? this.#rounded(x) : x))
+    const given = inputs.map((x, i) => (i < first && x.dtype === "f32" ? this.rounded(x) : x))
     const probabilities = attributes["saved"] === "probabilities"
     const made = applyComposite(definition, given, probabilities ? { ...attributes, saved: "logSumExp" } : attributes)
     return node.outputs.map((x, i) => {
@@ -117,7 +117,10 @@ class Rewriting {
 }
 
 export interface Bf16Options {
-  /** Names of float32 inputs that the program takes in bfloat16 instead: weights that nothing changes. */
+  /**
+   * Names of float32 inputs that the program takes in bfloat16 instead, and that the outputs written over them are given in:
+   * weights that nothing changes, and caches.
+   */
   readonly stored?: ReadonlySet<string>
 }
 
@@ -137,7 +140,10 @@ export const inBf16 = (source: Program, { stored = new Set() }: Bf16Options = {}
   )
   const known = new Map([...inputs].map(([x, own]) => [x, cast(own, x.dtype)]))
   const rewriting = new Rewriting(inputs.values())
-  const outputs = rewrite([...source.outputs.values()], rewriting.replace, known)
+  const wide = rewrite([...source.outputs.values()], rewriting.replace, known)
+  const outputs = [...source.outputs.keys()].map((name, i) =>
+    stored.has(source.donate.get(name) ?? "") ? rewriting.rounded(wide[i]!) : wide[i]!
+  )
   return program(source.name, {
     inputs: [...inputs.values()],
     outputs: Object.fromEntries([...source.outputs.keys()].map((name, i) => [name, outputs[i]!])),

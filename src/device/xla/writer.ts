@@ -1,11 +1,11 @@
 /**
- * Lowers a program of fixed sizes to a StableHLO module. Composites go through their definition in primitives: XLA fuses
- * them itself. What a program donates may be overwritten (`tf.aliasing_output`); which arguments really are is said anew
+ * Lowers a program of fixed sizes to a StableHLO module. Composites go through their definition in primitives, which XLA
+ * fuses itself, unless the caller knows a library's way. What a program donates may be overwritten (`tf.aliasing_output`); which arguments really are is said anew
  * at each call.
  */
 import type { Program } from "../../tensor/Program.ts"
 import { reach } from "../../tensor/rewrite.ts"
-import type { Body, Kind, Node, Tensor } from "../../tensor/Tensor.ts"
+import type { Body, CompositeOp, Kind, Node, Tensor } from "../../tensor/Tensor.ts"
 import { fixed, fixedShape, type Lower, type Lowering } from "./Lowering.ts"
 import { computedSpecs, type Layouts } from "./layouts.ts"
 import { barrier, loop } from "./lower/control.ts"
@@ -73,12 +73,20 @@ const primitives: { readonly [K in Kind]: Lower<K> } = {
   shard: (_, inputs) => inputs
 }
 
+/** A composite's values by something faster than its definition; undefined where there is none. */
+export type Fuse = (op: CompositeOp, operands: ReadonlyArray<Value>, module: Module) => ReadonlyArray<Value> | undefined
+
 /** Writes whatever some tensors need that has no value yet; gives theirs. */
-const lowerAll = (module: Module, results: ReadonlyArray<Tensor>, values: Map<Tensor, Value>): ReadonlyArray<Value> => {
+const lowerAll = (
+  module: Module,
+  fuse: Fuse,
+  results: ReadonlyArray<Tensor>,
+  values: Map<Tensor, Value>
+): ReadonlyArray<Value> => {
   const to: Lowering = {
     module,
     body: (body: Body, parameters) =>
-      lowerAll(module, body.results, new Map(body.parameters.map((x, i) => [x, parameters[i]!])))
+      lowerAll(module, fuse, body.results, new Map(body.parameters.map((x, i) => [x, parameters[i]!])))
   }
   const lower = ({ inputs, op, outputs }: Node): void => {
     const operands = inputs.map((x) => values.get(x)!)
@@ -87,7 +95,7 @@ const lowerAll = (module: Module, results: ReadonlyArray<Tensor>, values: Map<Te
     } = primitives
     const made =
       op.kind === "composite"
-        ? lowerAll(module, op.definition.decompose(inputs, op.attributes), values)
+        ? (fuse(op, operands, module) ?? lowerAll(module, fuse, op.definition.decompose(inputs, op.attributes), values))
         : // the key is the kind of the operation, so the lowering is the one for this operation
           table[op.kind]!(op as never, operands, to)
     outputs.forEach((x, i) => {
@@ -101,8 +109,9 @@ const lowerAll = (module: Module, results: ReadonlyArray<Tensor>, values: Map<Te
 /**
  * The module of a program. Throws a RangeError where a dimension has no size.
  * @param layouts how its inputs and outputs lie on a mesh; one device where it is left out
+ * @param fuse what the plugin does faster than by definition; nothing where it is left out
  */
-export const writeProgram = (program: Program, layouts?: Layouts): Written => {
+export const writeProgram = (program: Program, layouts?: Layouts, fuse: Fuse = () => undefined): Written => {
   const module = new Module()
   const outputs = [...program.outputs]
   const needed = new Set(reach(outputs.map(([, x]) => x)))
@@ -130,6 +139,7 @@ export const writeProgram = (program: Program, layouts?: Layouts): Written => {
   }
   const results = lowerAll(
     module,
+    fuse,
     outputs.map(([, x]) => x),
     values
   )

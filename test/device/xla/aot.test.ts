@@ -3,6 +3,7 @@
 import { Effect, Layer } from "effect"
 import * as fc from "fast-check"
 import { describe, expect, it } from "vitest"
+import { compileFor } from "../../../src/device/xla/aot/compileFor.ts"
 import { Topology } from "../../../src/device/xla/aot/Topology.ts"
 import { h100 } from "../../../src/device/xla/aot/targets.ts"
 import { compileOptions } from "../../../src/device/xla/compileOptions.ts"
@@ -13,6 +14,11 @@ import { openClient, openPlugin } from "../../../src/device/xla/openClient.ts"
 import { PjrtFailure } from "../../../src/device/xla/pjrt.ts"
 import { cudaCompiler, locateCompiler } from "../../../src/device/xla/plugins.ts"
 import { XlaDevice } from "../../../src/device/xla/XlaDevice.ts"
+import { decoderParameters } from "../../../src/models/decoder.ts"
+import { trainingFlops } from "../../../src/models/flops.ts"
+import { policyLoss } from "../../../src/models/score.ts"
+import { backwardProgram } from "../../../src/models/Trainer.ts"
+import { sft } from "../../../src/objectives/sft.ts"
 
 const located = locateCompiler()
 const absent = "missing" in located ? located.missing : undefined
@@ -99,4 +105,53 @@ describe.skipIf(absent !== undefined)(titled("compiling for an H100 without one"
     const error = await Effect.runPromise(Effect.flip(Effect.scoped(Layer.build(layer))))
     expect(error.message).toMatch(/xla:cuda gives no device: No visible GPU devices/)
   })
+
+  it("training in bf16: nothing multiplied in float32, attention by cuDNN, every gradient in place, operations as by formula", async () => {
+    const config = {
+      kind: "decoder" as const,
+      vocabularySize: 512,
+      hiddenSize: 128,
+      intermediateSize: 256,
+      layers: 1,
+      heads: 4,
+      keyValueHeads: 2,
+      headSize: 32,
+      maxPositions: 1024,
+      ropeTheta: 1e4,
+      normEpsilon: 1e-6,
+      tied: true,
+      qkvBias: true,
+      outputBias: false,
+      feedForwardBias: false,
+      eosIds: [1]
+    }
+    const table = decoderParameters(config)
+    const source = backwardProgram({
+      name: "small",
+      table,
+      build: (inputs) => policyLoss(config, inputs, sft(), true)
+    })
+    const topology = new Topology(pjrt(), h100)
+    // the program is padded, and attention still one call
+    const sizes = { time: 189, groups: 4, tokens: 256 }
+    const { compiled, written } = await compileFor(topology, source, sizes, { dtype: "bf16" })
+    const time = written.inputs.find(({ name }) => name === "ids")!.shape[2]!
+    expect(time).toBeGreaterThan(189)
+    const hlo = compiled.module()
+    const { attentionFlops, calls, products } = accountOf(hlo)
+    expect(new Set(products.map(({ dtype }) => dtype))).toEqual(new Set(["bf16"]))
+    // forward, and again in the derivative
+    expect(calls).toMatchObject({ __cudnn$fmhaSoftmax: 2, __cudnn$fmhaSoftmaxBackward: 1 })
+    expect(products.filter(({ shape }) => shape.dims.at(-1) === time)).toEqual([])
+    const expected = trainingFlops(config, { rows: 4, time, tokens: 256, rematerialised: true, rank: null })
+    // the head has one chunk here, whose logits XLA keeps for the derivative instead of computing them again
+    const again = 2 * 256 * config.vocabularySize * config.hiddenSize
+    expect(products.reduce((n, { flops }) => n + flops, 0)).toBe(expected.products - again)
+    expect(attentionFlops).toBe(expected.attention)
+    const gradients = written.inputs.flatMap(({ name }, i) => (name.startsWith("grad:") ? [i] : []))
+    expect(gradients.length).toBe(table.length)
+    expect(hlo.overwritten).toEqual(gradients)
+    compiled.destroy()
+    topology.destroy()
+  }, 60_000)
 })

@@ -4,7 +4,7 @@
  */
 import { describe, expect, test } from "vitest"
 import { bucketOf } from "../../../src/device/xla/buckets.ts"
-import { padProgram } from "../../../src/device/xla/pad/padProgram.ts"
+import { type PadOptions, padProgram } from "../../../src/device/xla/pad/padProgram.ts"
 import { bindDims, type Feed, interpret } from "../../../src/tensor/interpret.ts"
 import { elements, stridesOf } from "../../../src/tensor/NdArray.ts"
 import { type Program, programDims } from "../../../src/tensor/Program.ts"
@@ -34,12 +34,19 @@ const corner = (
   }
 }
 
-const check = (what: string, program: Program, feeds: Readonly<Record<string, Feed>>, below: number, above: number) => {
+const check = (
+  what: string,
+  program: Program,
+  feeds: Readonly<Record<string, Feed>>,
+  below: number,
+  above: number,
+  options: PadOptions = {}
+) => {
   const sizes = bindDims(program, feeds)
   const ranges = Object.fromEntries(
     programDims(program).map((name) => [name, { low: Math.max(1, sizes[name]! - below), high: sizes[name]! + above }])
   )
-  const padded = padProgram(program, ranges)
+  const padded = padProgram(program, ranges, options)
   const scalars = padded.scalars(sizes)
   const all: Record<string, Feed> = {}
   for (const [name, { dtype, shape }] of padded.program.inputs) {
@@ -79,6 +86,32 @@ describe("padded programs give what the true sizes give", () => {
         }
       }
     })
+})
+
+describe("attention that is kept whole gives the same", () => {
+  for (const item of cases.filter(({ name }) => name.startsWith("attention")))
+    test(item.name, () => {
+      for (const seed of [1, 2, 3]) {
+        const { backward, backwardFeeds, feeds, forward } = casePrograms(item, seed, true)
+        check(item.name, forward, feeds, 1, 2, { attention: true })
+        if (backward) check(`derivative of ${item.name}`, backward, backwardFeeds, 1, 2, { attention: true })
+      }
+    })
+
+  test("and really is kept where it is causal, or masked", () => {
+    const kept = cases.filter(({ name }) => {
+      if (!name.startsWith("attention")) return false
+      const { forward } = casePrograms(cases.find((item) => item.name === name)!, 1, true)
+      const padded = padProgram(
+        forward,
+        Object.fromEntries(programDims(forward).map((name) => [name, { low: 1, high: 8 }])),
+        { attention: true }
+      )
+      return padded.program.nodes.some(({ op }) => op.kind === "composite")
+    })
+    const causal = ["attention, causal", "attention, grouped heads", "attention, output only"]
+    expect(kept.map(({ name }) => name).toSorted()).toEqual([...causal, "attention, masked"].toSorted())
+  })
 })
 
 test("buckets follow one another without gaps, and fill up at most a ninth, or a third where rows come and go", () => {

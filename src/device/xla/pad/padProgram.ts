@@ -12,9 +12,10 @@ import { less, select } from "../../../tensor/ops/elementwise.ts"
 import type { Program } from "../../../tensor/Program.ts"
 import { expand, program, specialise } from "../../../tensor/Program.ts"
 import { reach } from "../../../tensor/rewrite.ts"
-import type { Body, Node, PrimitiveOf, Tensor } from "../../../tensor/Tensor.ts"
+import type { Body, CompositeOp, Node, PrimitiveOf, Tensor } from "../../../tensor/Tensor.ts"
 import { input } from "../../../tensor/Tensor.ts"
 import type { Bucket } from "../buckets.ts"
+import { isAttention, paddedAttention } from "./attention.ts"
 import { isExact, type Layout, type Padded, placesOf, relaid } from "./Layout.ts"
 import { type Context, rules } from "./rules.ts"
 import { Sizes, sizeInput } from "./Sizes.ts"
@@ -47,10 +48,8 @@ class Padding {
   /** The padded tensors that stand for some tensors, given those that stand for others. */
   run(results: ReadonlyArray<Tensor>, known: Map<Tensor, Padded>): ReadonlyArray<Padded> {
     for (const node of reach(results, (x) => known.has(x))) {
-      const outputs = this.#node(
-        node,
-        node.inputs.map((x) => known.get(x)!)
-      )
+      const inputs = node.inputs.map((x) => known.get(x)!)
+      const outputs = node.op.kind === "composite" ? this.#composite(node, node.op, known) : this.#node(node, inputs)
       node.outputs.forEach((x, i) => {
         known.set(x, outputs[i]!)
         this.#learn(outputs[i]!)
@@ -65,6 +64,14 @@ class Padding {
       const dim = sizeOf(layout.map((factor) => factor.dim))
       if (typeof dim !== "number" && !this.#learnt.has(dim.text)) this.#learnt.set(dim.text, layout)
     }
+  }
+
+  /** A composite that was kept stays one where a rule knows how to keep padding out of it. */
+  #composite(node: Node, op: CompositeOp, known: Map<Tensor, Padded>): ReadonlyArray<Padded> {
+    const inputs = node.inputs.map((x) => known.get(x)!)
+    return (
+      paddedAttention(op, inputs, this.sizes) ?? this.run(op.definition.decompose(node.inputs, op.attributes), known)
+    )
   }
 
   #node({ op }: Node, inputs: ReadonlyArray<Padded>): ReadonlyArray<Padded> {
@@ -129,6 +136,11 @@ class Padding {
   }
 }
 
+export interface PadOptions {
+  /** Leaves attention a composite, for a writer that knows a library's. */
+  readonly attention?: boolean
+}
+
 export interface PaddedProgram {
   readonly program: Program
   /** The scalar inputs' values for sizes. */
@@ -139,14 +151,18 @@ export interface PaddedProgram {
  * The program for all sizes in some ranges; those of a single size are fixed. Inputs and outputs keep their names, with the
  * largest sizes; the elements of each stand at the beginning of every axis. Throws Unpaddable.
  */
-export const padProgram = (source: Program, buckets: Readonly<Record<string, Bucket>>): PaddedProgram => {
+export const padProgram = (
+  source: Program,
+  buckets: Readonly<Record<string, Bucket>>,
+  { attention = false }: PadOptions = {}
+): PaddedProgram => {
   const fixed = Object.fromEntries(
     Object.entries(buckets).flatMap(([name, { high, low }]) => (low === high ? [[name, high]] : []))
   )
   const ranges = Object.fromEntries(Object.entries(buckets).filter(([, { high, low }]) => low !== high))
   const some = specialise(source, fixed)
   if (Object.keys(ranges).length === 0) return { program: some, scalars: () => ({}) }
-  const primitive = expand(some)
+  const primitive = expand(some, attention ? isAttention : undefined)
   const padding = new Padding(ranges)
   const { sizes } = padding
   const known = new Map<Tensor, Padded>()

@@ -1,0 +1,197 @@
+/** The programs that `bench/aot.ts` compiles: shapes of real models with nothing loaded, built as training and generation build them. */
+import type { NumericClass } from "../src/device/numericClass.ts"
+import { decodeProgram } from "../src/models/decode.ts"
+import { decoderParameters } from "../src/models/decoder.ts"
+import type { DecoderConfig } from "../src/models/decoderConfig.ts"
+import { embed, encoderParameters } from "../src/models/encoder.ts"
+import type { EncoderConfig } from "../src/models/encoderConfig.ts"
+import { decodeFlops, trainingFlops } from "../src/models/flops.ts"
+import { adapterParameters, type LoraSettings } from "../src/models/lora.ts"
+import { applyProgram } from "../src/models/optimizer.ts"
+import { countParameters, type ParameterSpec, parameterInputs } from "../src/models/parameters.ts"
+import { policyLoss } from "../src/models/score.ts"
+import { backwardProgram } from "../src/models/Trainer.ts"
+import { grpo } from "../src/objectives/grpo.ts"
+import { sft } from "../src/objectives/sft.ts"
+import { type Program, program } from "../src/tensor/Program.ts"
+import { input } from "../src/tensor/Tensor.ts"
+
+export interface Made {
+  readonly program: Program
+  readonly sizes: Readonly<Record<string, number>>
+  readonly dtype: NumericClass["dtype"]
+  readonly stored: ReadonlySet<string>
+  readonly expected: { readonly products: number; readonly attention: number }
+  /** Bytes on the card beside the program's own arguments. */
+  readonly resident: number
+  /** Whether the sizes of a product's result are those of a [time, keys] matrix of scores. */
+  readonly scores: (dims: ReadonlyArray<number>) => boolean
+}
+
+export interface Work {
+  readonly make: () => Made
+}
+
+const qwen = (
+  shape: Pick<DecoderConfig, "hiddenSize" | "intermediateSize" | "layers" | "heads" | "headSize">
+): DecoderConfig => ({
+  kind: "decoder",
+  vocabularySize: 151_936,
+  keyValueHeads: 2,
+  maxPositions: 32_768,
+  ropeTheta: 1e6,
+  normEpsilon: 1e-6,
+  tied: true,
+  qkvBias: true,
+  outputBias: false,
+  feedForwardBias: false,
+  eosIds: [151_645],
+  ...shape
+})
+
+/** Qwen2.5-0.5B and Qwen2.5-3B. */
+const half = qwen({ hiddenSize: 896, intermediateSize: 4864, layers: 24, heads: 14, headSize: 64 })
+const three = qwen({ hiddenSize: 2048, intermediateSize: 11_008, layers: 36, heads: 16, headSize: 128 })
+/** The decoder of `exp bench` train17m. */
+const small: DecoderConfig = {
+  ...qwen({ hiddenSize: 384, intermediateSize: 1024, layers: 8, heads: 6, headSize: 64 }),
+  vocabularySize: 8192,
+  maxPositions: 1024,
+  qkvBias: false
+}
+
+const bytes = (table: ReadonlyArray<ParameterSpec>, each: number) => countParameters(table) * each
+
+interface Training {
+  readonly rows: number
+  readonly time: number
+  /** Completion tokens of a row. */
+  readonly answer: number
+  readonly rematerialised: boolean
+  readonly lora?: LoraSettings
+  readonly dtype?: NumericClass["dtype"]
+}
+
+const isScores = (time: number) => (dims: ReadonlyArray<number>) =>
+  dims.length > 2 && dims.at(-1) === time && dims.at(-2)! % time === 0
+
+/** Forward and backward pass of a micro-batch, gradients added up in place. */
+const training = (
+  config: DecoderConfig,
+  { answer, dtype = "bf16", lora, rematerialised, rows, time }: Training
+): Work => ({
+  make: () => {
+    const base = decoderParameters(config)
+    const table = lora === undefined ? base : adapterParameters(config, lora)
+    const objective = lora === undefined ? sft() : grpo()
+    const made = backwardProgram({
+      name: "policy",
+      table,
+      ...(lora === undefined ? {} : { frozen: { table: base, weights: new Map() } }),
+      build: (inputs) => policyLoss(config, inputs, objective, rematerialised, lora)
+    })
+    const tokens = rows * answer
+    const rank = lora?.rank ?? null
+    return {
+      program: made,
+      sizes: { time, groups: rows, tokens },
+      dtype,
+      stored: new Set(lora === undefined ? [] : base.map(({ name }) => name)),
+      expected: trainingFlops(config, { rows, time, tokens, rematerialised, rank }),
+      resident: bytes(table, 8),
+      scores: isScores(time)
+    }
+  }
+})
+
+/** One AdamW step over everything that is trained. */
+const optimizer = (config: DecoderConfig, lora?: LoraSettings): Work => ({
+  make: () => {
+    const table = lora === undefined ? decoderParameters(config) : adapterParameters(config, lora)
+    return {
+      program: applyProgram("policy", table, { learningRate: 1e-5 }, true),
+      sizes: {},
+      dtype: "bf16",
+      stored: new Set(),
+      expected: { products: 0, attention: 0 },
+      resident: lora === undefined ? 0 : bytes(decoderParameters(config), 2),
+      scores: () => false
+    }
+  }
+})
+
+/** One step of generation, weights and cache in bf16. */
+const decoding = (config: DecoderConfig, rows: number, places: number): Work => ({
+  make: () => {
+    const made = decodeProgram(config, { greedy: false, topP: 0.95, banned: false })
+    const caches = [...made.donate.values()]
+    return {
+      program: made,
+      sizes: { rows, places },
+      dtype: "bf16",
+      stored: new Set([...decoderParameters(config).map(({ name }) => name), ...caches]),
+      expected: decodeFlops(config, { rows, places }),
+      resident: 0,
+      scores: () => false
+    }
+  }
+})
+
+const minilm: EncoderConfig = {
+  kind: "encoder",
+  vocabularySize: 30_522,
+  hiddenSize: 384,
+  intermediateSize: 1536,
+  layers: 6,
+  heads: 12,
+  maxPositions: 512,
+  segments: 2,
+  normEpsilon: 1e-12,
+  labels: []
+}
+
+/** Sentence embeddings of a batch. */
+const encoding = (config: EncoderConfig, batch: number, time: number): Work => ({
+  make: () => {
+    const parameters = parameterInputs(encoderParameters(config))
+    const ids = input("ids", "i32", ["batch", "time"])
+    const segments = input("segments", "i32", ["batch", "time"])
+    const lengths = input("lengths", "i32", ["batch"])
+    const weights = encoderParameters(config).filter(
+      ({ name, shape }) => shape.length === 2 && name.includes("encoder.layer.")
+    )
+    const matrices = weights.reduce((n, { shape }) => n + shape[0]! * shape[1]!, 0)
+    return {
+      program: program("embed", { outputs: { embeddings: embed(config, parameters, { ids, segments, lengths }) } }),
+      sizes: { batch, time },
+      dtype: "bf16",
+      stored: new Set(),
+      expected: {
+        products: 2 * batch * time * matrices,
+        attention: 4 * config.layers * batch * config.hiddenSize * time ** 2
+      },
+      resident: 0,
+      scores: isScores(time)
+    }
+  }
+})
+
+const r32: LoraSettings = { rank: 32, alpha: 64, dropout: 0, rslora: false, targets: "all-linear" }
+const long = { rows: 8, time: 2000, answer: 1500 }
+
+export const works: Readonly<Record<string, Work>> = {
+  "train17m full": training(small, { rows: 8, time: 1024, answer: 1023, rematerialised: false }),
+  "train17m full f32": training(small, { rows: 8, time: 1024, answer: 1023, rematerialised: false, dtype: "f32" }),
+  "train17m adamw": optimizer(small),
+  "0.5B full": training(half, { ...long, rematerialised: true }),
+  "0.5B adamw": optimizer(half),
+  "0.5B lora": training(half, { ...long, rematerialised: true, lora: r32 }),
+  "0.5B decode 64": decoding(half, 64, 2048),
+  "0.5B decode 256": decoding(half, 256, 2048),
+  "3B full": training(three, { ...long, rematerialised: true }),
+  "3B adamw": optimizer(three),
+  "3B lora": training(three, { ...long, rematerialised: true, lora: r32 }),
+  "3B lora adamw": optimizer(three, r32),
+  "3B decode 64": decoding(three, 64, 2048),
+  "encoder 64 x 256": encoding(minilm, 64, 256)
+}
