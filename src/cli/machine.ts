@@ -160,7 +160,14 @@ const xla = async (): Promise<ReadonlyArray<Check>> => {
   return checks
 }
 
-const gpu = (): Check => ok("gpu", "not used: WebGPU and XLA on cards are not in this version")
+/** The adapter that `--device webgpu` would compute on. */
+const webgpu = async (): Promise<Check> => {
+  const { findAdapter } = await import("../device/onnx/webgpu/adapter.ts")
+  const found = await findAdapter()
+  if ("missing" in found) return ok("webgpu", `no adapter (${found.missing.split(";")[0]})`)
+  const { name, software } = found.adapter
+  return ok("webgpu", software ? `${name}: computes on the CPU, for tests` : name)
+}
 
 const warehouse = (dir: string): Check =>
   ok("warehouse", existsSync(`${dir}/overtone.duckdb`) ? dir : `${dir} (nothing in it yet)`)
@@ -177,6 +184,6 @@ export const examine = async (warehouseDir: string): Promise<ReadonlyArray<Check
   await onnxruntime(),
   await duckdb(),
   ...(await xla()),
-  gpu(),
+  await webgpu(),
   warehouse(warehouseDir)
 ]

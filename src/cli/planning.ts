@@ -13,7 +13,7 @@ export interface Asked {
   /** `key=value`, as given. */
   readonly set: ReadonlyArray<string>
   readonly warehouse: string
-  readonly provider: "cpu" | "xla:cpu"
+  readonly provider: "cpu" | "webgpu" | "xla:cpu"
   readonly json: boolean
 }
 
@@ -23,7 +23,7 @@ export const planned = Effect.fn("exp.planned")(function* ({ file, set, warehous
   if (statSync(file).isDirectory()) return yield* usage(`${file} is a folder: name an experiment's YAML file`)
   const experiment = yield* loadExperiment(file, { set }).pipe(Effect.catchTag("InvalidExperiment", reported(json)))
   const { dtype } = experiment.compute
-  if (dtype !== "f32" && provider === "cpu") {
+  if (dtype !== "f32" && provider !== "xla:cpu") {
     return yield* usage(
       `compute.dtype ${dtype}: the device ${provider} computes in f32 only; leave \`dtype\` out, or name another device`
     )

@@ -41,9 +41,9 @@ export const set = Flag.String("set").pipe(
 export const device = Effect.gen(function* () {
   const { device } = yield* root
   if (device === "auto" || device === "cpu") return "cpu" as const
-  if (device === "xla:cpu") return device
+  if (device === "xla:cpu" || device === "webgpu") return device
   return yield* usage(
-    `device ${device} is not in this version: it computes on the CPU (--device cpu, xla:cpu, or auto). \`exp doctor\` says what this machine has.`
+    `device ${device} is not in this version: there are --device cpu, webgpu, xla:cpu, and auto, which is the CPU. \`exp doctor\` says what this machine has.`
   )
 })
 
@@ -51,6 +51,11 @@ export const device = Effect.gen(function* () {
 export const deviceHere = Effect.gen(function* () {
   const asked = yield* device
   if (asked === "cpu") return asked
+  if (asked === "webgpu") {
+    const { findAdapter } = yield* Effect.promise(() => import("../device/onnx/webgpu/adapter.ts"))
+    const found = yield* Effect.promise(findAdapter)
+    return "missing" in found ? yield* usage(`device webgpu: ${found.missing}`) : asked
+  }
   const { cpuPlugin, locatePlugin } = yield* Effect.promise(() => import("../device/xla/plugins.ts"))
   const located = locatePlugin(cpuPlugin)
   return "missing" in located ? yield* usage(`device ${asked}: ${located.missing}`) : asked

@@ -23,11 +23,21 @@ export interface DeviceInfo {
   readonly runtime: string
   /** Nodes of all loaded programs that did not run on the adapter. */
   readonly fallbackNodes: number
+  /** Which they are, where the device can have any. */
+  readonly fallbacks?: ReadonlyArray<Fallback>
   readonly numericClass: NumericClass
   /** Steps of decoding that one run should do: more than 1 where a loop in a program costs less than as many runs. Default 1. */
   readonly stepsPerRun?: number
   /** Where a task runs on several: how they are arranged (`data=2,model=2`). */
   readonly mesh?: string
+}
+
+/** A node that ran on the CPU although another device was asked for. */
+export interface Fallback {
+  readonly program: string
+  /** After the operation of the program: `linear/dot/MatMul#12`. */
+  readonly node: string
+  readonly operator: string
 }
 
 /** A tensor that lives on the device until its scope closes. */
@@ -64,6 +74,9 @@ export interface DeviceStats {
   readonly reloaded?: number
   /** Of the elements fed with varying sizes, the share that only fills them up to the sizes compiled for. */
   readonly paddingShare?: number
+  /** Bytes that went to the device's own memory and came from it, where it has one: tensors, feeds and outputs. */
+  readonly copiedIn?: number
+  readonly copiedOut?: number
 }
 
 /** Inputs by name. A host tensor is copied to the device; a device tensor is used where it lies. */

@@ -9,6 +9,13 @@ export class LibraryMissing extends Schema.TaggedError<LibraryMissing>()("Librar
   }
 }
 
+/** The library is there, the hardware that it should drive is not. */
+export class AdapterMissing extends Schema.TaggedError<AdapterMissing>()("AdapterMissing", { detail: Schema.String }) {
+  override get message() {
+    return `There is no adapter for the device: ${this.detail}`
+  }
+}
+
 /** The program could not be made ready; `node` is the part of it that was refused, where the library says so. */
 export class LoadFailed extends Schema.TaggedError<LoadFailed>()("LoadFailed", {
   program: Schema.String,
@@ -81,6 +88,7 @@ export class MeshUnfit extends Schema.TaggedError<MeshUnfit>()("MeshUnfit", {
 
 export const DeviceErrorReason = Schema.Union([
   LibraryMissing,
+  AdapterMissing,
   LoadFailed,
   RunFailed,
   ShapeMismatch,

@@ -113,6 +113,9 @@ export const stringArray = (strings: ReadonlyArray<string>): { readonly text: Bl
   return { text, pointers: pointerArray(pointers) }
 }
 
+/** A zero-terminated string in native memory, copied. */
+export const stringAt = (address: bigint): string => koffi.decode(address, "char", -1)
+
 const cell = allocate(8)
 const cellValue = new BigUint64Array(cell.buffer, cell.byteOffset, 1)
 
@@ -121,4 +124,12 @@ export const outParameter = (f: (cell: bigint) => void): bigint => {
   cellValue[0] = 0n
   f(cell.address)
   return cellValue[0]
+}
+
+/** Calls `f` with two cells, for the address of a C array of pointers and for its length; gives a copy of the array. */
+export const outArray = (f: (first: bigint, count: bigint) => void): BigUint64Array => {
+  const cells = allocate(16)
+  f(cells.address, cells.address + 8n)
+  const [first, count] = new BigUint64Array(cells.buffer, cells.byteOffset, 2)
+  return count === 0n ? new BigUint64Array(0) : pointersAt(first!, Number(count))
 }

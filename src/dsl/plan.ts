@@ -81,7 +81,7 @@ export const withBackend = ({ module, parts, device }: AnyStage, provider: strin
 const backend = (path: string): string => fileOrNothing(fileURLToPath(new URL(path, import.meta.url))) ?? path
 const backends: Readonly<Record<string, string>> = {
   cpu: backend("../device/onnx/OnnxCpu"),
-  webgpu: backend("../device/onnx/OnnxCpu"),
+  webgpu: backend("../device/onnx/OnnxWebGpu"),
   "xla:cpu": backend("../device/xla/XlaDevice")
 }
 

@@ -57,9 +57,14 @@ type Message =
 /** CPU threads that a task keeps busy. */
 export const threadsOf = (task: Pick<PlannedTask, "class">): number => Math.max(1, task.class?.threads ?? 1)
 
-/** How many tasks fit the CPU at once: floor(cores / threads of the widest), at least one. */
+/**
+ * How many tasks fit at once: floor(cores / threads of the widest), at least one; and one where they compute on WebGPU, whose
+ * adapter is lent to one task at a time.
+ */
 export const cpuSlots = (plan: Pick<Plan, "tasks">, cores = availableParallelism()): number =>
-  Math.max(1, Math.floor(cores / Math.max(1, ...plan.tasks.map(threadsOf))))
+  plan.tasks.some((task) => task.class?.provider === "webgpu")
+    ? 1
+    : Math.max(1, Math.floor(cores / Math.max(1, ...plan.tasks.map(threadsOf))))
 
 /** Device stages are what takes long; the rest are seconds. Only proportions matter. */
 const costOf = (task: PlannedTask): number => (task.class === null ? 1 : 10)

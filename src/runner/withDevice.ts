@@ -15,11 +15,11 @@ export class DeviceAbsent extends Schema.TaggedError<DeviceAbsent>()("DeviceAbse
 }
 
 const layerOf = Effect.fnUntraced(function* (asked: NumericClass | null) {
-  if (asked === null || !["cpu", "xla:cpu"].includes(asked.provider)) {
+  if (asked === null || !["cpu", "webgpu", "xla:cpu"].includes(asked.provider)) {
     return yield* new DeviceAbsent({ provider: asked?.provider ?? "none" })
   }
   // A class names what computed: bits of one arithmetic are not kept under the name of another.
-  if (asked.dtype !== "f32" && asked.provider === "cpu") {
+  if (asked.dtype !== "f32" && asked.provider !== "xla:cpu") {
     return yield* new DeviceAbsent({ provider: `${asked.provider}-${asked.dtype}` })
   }
   if (asked.provider === "xla:cpu") {
@@ -27,6 +27,11 @@ const layerOf = Effect.fnUntraced(function* (asked: NumericClass | null) {
     const { cpuPlugin } = yield* Effect.promise(() => import("../device/xla/plugins.ts"))
     const xla: Layer.Layer<Device, DeviceError> = XlaDevice.layer({ plugin: cpuPlugin, dtype: asked.dtype })
     return xla
+  }
+  if (asked.provider === "webgpu") {
+    const { OnnxWebGpu } = yield* Effect.promise(() => import("../device/onnx/OnnxWebGpu.ts"))
+    const webgpu: Layer.Layer<Device, DeviceError> = OnnxWebGpu.layer()
+    return webgpu
   }
   const { OnnxCpu } = yield* Effect.promise(() => import("../device/onnx/OnnxCpu.ts"))
   const layer: Layer.Layer<Device, DeviceError> = OnnxCpu.layer({ threads: asked.threads ?? 1 })

@@ -337,7 +337,7 @@ describe("what the machine has", () => {
       const [{ ok, checks }] = json(said)
       assert.strictEqual(said.code, ok ? 0 : 1)
       const names = checks.map((check: { name: string }) => check.name)
-      for (const name of ["node", "cores", "memory", "disk", "koffi", "onnxruntime", "duckdb", "gpu"])
+      for (const name of ["node", "cores", "memory", "disk", "koffi", "onnxruntime", "duckdb", "webgpu"])
         assert.include(names, name)
       assert.match((yield* exp("doctor")).out, /onnxruntime +1\.\d+/)
     })

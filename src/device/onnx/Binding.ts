@@ -12,22 +12,27 @@ import { pointerArray, type stringArray } from "../ffi.ts"
 import { type HostTensor, holds } from "../HostTensor.ts"
 import type { Arguments } from "./api.ts"
 import { CpuTensor } from "./CpuTensor.ts"
+import type { OrtTensor } from "./OrtTensor.ts"
 import type { Runtime } from "./runtime.ts"
+import { GpuTensor } from "./webgpu/GpuTensor.ts"
 import { type Port, portText, type Written } from "./writer.ts"
 
-interface InputSlot {
-  readonly port: Port
-  readonly tensor: CpuTensor
-  /** Its elements are copied in before each run. */
-  readonly host: boolean
-}
+/** A host tensor's elements are copied into the slot before each run; a device tensor is used where it lies. */
+type InputSlot = { readonly port: Port } & (
+  | { readonly host: true; readonly tensor: CpuTensor }
+  | { readonly host: false; readonly tensor: OrtTensor }
+)
 
-interface OutputSlot {
-  readonly port: Port
-  readonly tensor: CpuTensor
-  /** Where the elements are copied to after each run: a new host tensor, a device tensor, or nowhere. */
-  readonly copyTo: "host" | CpuTensor | undefined
-}
+/**
+ * What becomes of an output after each run: it is returned (`read`); it lies where it belongs (`stays`); it is copied there
+ * (`moves`); or it was computed in the place's second buffer, which now becomes its first (`turns`).
+ */
+type OutputSlot = { readonly port: Port } & (
+  | { readonly after: "read"; readonly tensor: CpuTensor }
+  | { readonly after: "stays"; readonly tensor: OrtTensor; readonly place: OrtTensor }
+  | { readonly after: "moves"; readonly tensor: CpuTensor; readonly place: CpuTensor }
+  | { readonly after: "turns"; readonly tensor: GpuTensor; readonly place: GpuTensor }
+)
 
 export interface Binding {
   readonly inputs: ReadonlyArray<InputSlot>
@@ -38,12 +43,14 @@ export interface Binding {
   readonly outputArguments: Arguments
   /** Tensors and blocks that live as long as the binding. */
   readonly owned: ReadonlyArray<CpuTensor>
-  readonly kept: ReadonlyArray<unknown>
+  /** The values in the argument blocks, which change where a tensor has two buffers. */
+  readonly inputValues: BigUint64Array
+  readonly outputValues: BigUint64Array
   readonly bytes: number
 }
 
-export type Feeds = Readonly<Record<string, HostTensor | CpuTensor>>
-export type Into = Readonly<Record<string, CpuTensor>>
+export type Feeds = Readonly<Record<string, HostTensor | OrtTensor>>
+export type Into = Readonly<Record<string, OrtTensor>>
 
 /** The loaded model that argument blocks are made for. */
 export interface Bound {
@@ -70,19 +77,31 @@ const countKeys = (record: object): number => {
 /** Whether a binding was made for these feeds: the same device tensors, host tensors of the same shapes. */
 export const matches = (binding: Binding, feeds: Feeds, into: Into): boolean => {
   if (countKeys(feeds) !== binding.feeds || countKeys(into) !== binding.intos) return false
-  for (const { port, tensor, host } of binding.inputs) {
-    const feed = feeds[port.name]
+  for (const slot of binding.inputs) {
+    const feed = feeds[slot.port.name]
     if (feed === undefined) return false
     if ("data" in feed) {
-      if (!host || feed.dtype !== port.dtype || !sameShape(feed.shape, tensor.shape)) return false
-      if (feed.data.length !== tensor.view.length) return false
-    } else if (host || feed !== tensor || tensor.released) return false
+      if (!slot.host || feed.dtype !== slot.port.dtype || !sameShape(feed.shape, slot.tensor.shape)) return false
+      if (feed.data.length !== slot.tensor.view.length) return false
+    } else if (slot.host || feed !== slot.tensor || slot.tensor.released) return false
   }
-  for (const { port, tensor, copyTo } of binding.outputs) {
-    const place = copyTo === undefined ? tensor : copyTo === "host" ? undefined : copyTo
-    if (into[port.name] !== place || place?.released) return false
+  for (const slot of binding.outputs) {
+    const place = slot.after === "read" ? undefined : slot.place
+    if (into[slot.port.name] !== place || place?.released) return false
   }
   return true
+}
+
+const valueOf = (slot: OutputSlot): bigint => (slot.after === "turns" ? slot.tensor.back : slot.tensor.value)
+
+/** Writes the tensors' values as they are now into the argument blocks: tensors with two buffers change theirs. */
+export const refresh = (binding: Binding): void => {
+  binding.inputs.forEach(({ tensor }, i) => {
+    binding.inputValues[i] = tensor.value
+  })
+  binding.outputs.forEach((slot, i) => {
+    binding.outputValues[i] = valueOf(slot)
+  })
 }
 
 /** Argument blocks for these feeds; `FeedMismatch` or `ReleasedTensor` where they do not fit the program. */
@@ -121,17 +140,20 @@ export const bind = (model: Bound, feeds: Feeds, into: Into): Binding => {
   const outputSlots = outputs.map((port): OutputSlot => {
     const shape = port.shape.map((dim) => evaluateDim(dim, dims))
     const place = into[port.name]
-    if (place === undefined) return { port, tensor: own(port, shape), copyTo: "host" }
+    if (place === undefined) return { port, tensor: own(port, shape), after: "read" }
     if (place.dtype !== port.dtype || !sameShape(place.shape, shape)) {
       const given = `${place.dtype}[${place.shape.join(", ")}]`
       throw new FeedMismatch(port.name, `is ${portText(port)}, here [${shape.join(", ")}]; ${place.name} is ${given}`)
     }
     const readBy = inputSlots.filter(({ tensor }) => tensor === place)
     const direct = readBy.length === 0 || (readBy.length === 1 && inPlace.get(port.name) === readBy[0]!.port.name)
-    return direct ? { port, tensor: place, copyTo: undefined } : { port, tensor: own(port, shape), copyTo: place }
+    if (direct) return { port, tensor: place, place, after: "stays" }
+    if (place instanceof GpuTensor) return { port, tensor: place, place, after: "turns" }
+    if (!(place instanceof CpuTensor)) throw new TypeError(`${place.name} is a tensor of another device`)
+    return { port, tensor: own(port, shape), place, after: "moves" }
   })
-  const values = (slots: ReadonlyArray<InputSlot | OutputSlot>) => pointerArray(slots.map(({ tensor }) => tensor.value))
-  const [inputValues, outputValues] = [values(inputSlots), values(outputSlots)]
+  const inputValues = pointerArray(inputSlots.map(({ tensor }) => tensor.value))
+  const outputValues = pointerArray(outputSlots.map(valueOf))
   return {
     inputs: inputSlots,
     outputs: outputSlots,
@@ -144,7 +166,8 @@ export const bind = (model: Bound, feeds: Feeds, into: Into): Binding => {
       count: outputs.length
     },
     owned,
-    kept: [inputValues, outputValues],
+    inputValues: new BigUint64Array(inputValues.buffer, inputValues.byteOffset, inputs.length),
+    outputValues: new BigUint64Array(outputValues.buffer, outputValues.byteOffset, outputs.length),
     bytes: owned.reduce((sum, tensor) => sum + tensor.byteLength, 0)
   }
 }

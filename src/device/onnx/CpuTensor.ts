@@ -2,10 +2,10 @@
 
 import type { Dtype } from "../../tensor/Tensor.ts"
 import { byteWidth } from "../../tensor/Tensor.ts"
-import type { DeviceTensor } from "../Device.ts"
 import { allocate, type Block, free } from "../ffi.ts"
 import { elementCount, type HostTensor, type TypedArray, viewOf } from "../HostTensor.ts"
 import { elementTypes } from "./api.ts"
+import type { OrtTensor } from "./OrtTensor.ts"
 import { dimensions, type Runtime } from "./runtime.ts"
 
 /**
@@ -37,7 +37,7 @@ export class Packing {
   }
 }
 
-export class CpuTensor implements DeviceTensor {
+export class CpuTensor implements OrtTensor {
   readonly _tag = "DeviceTensor"
   readonly name: string
   readonly dtype: Dtype

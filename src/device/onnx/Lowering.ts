@@ -6,6 +6,7 @@
 import { type Dim, equalDims, equalShapes, type Shape, shapeText } from "../../tensor/Dim.ts"
 import type { Tensor } from "../../tensor/Tensor.ts"
 import { Graph, type Name } from "./Graph.ts"
+import type { Choices, OnnxProvider } from "./provider.ts"
 
 /** A value in the graph and its own shape, which broadcasts (as in numpy) to the shape of the tensor it stands for. */
 export interface Value {
@@ -28,9 +29,16 @@ export interface Stretch {
 /** What a lowering depends on apart from the node. */
 export interface Target {
   readonly threads: number
+  /** The default is the CPU. */
+  readonly provider?: OnnxProvider
+  /** How often loops run whose number of trips is no constant, by that number's text; 1 where nothing is said. */
+  readonly trips?: ReadonlyMap<string, number>
 }
 
 export interface Context extends Target {
+  readonly choices: Choices
+  /** Numbers of trips that the model was unrolled for, as they come up. */
+  readonly unrolled: Map<string, Dim>
   /** Outputs of the program that may be written over one of its inputs. */
   readonly donated: ReadonlyMap<Tensor, Tensor>
 }
@@ -79,6 +87,11 @@ export class Lowering {
   /** A lowering for the body of a loop, which sees everything outside. */
   inner(): Lowering {
     return new Lowering(new Graph(this.graph), this.context, this)
+  }
+
+  /** A lowering for one trip of a loop whose body stands in this graph. */
+  trip(): Lowering {
+    return new Lowering(this.graph, this.context, this)
   }
 
   /** Says that a value stands for a tensor. */

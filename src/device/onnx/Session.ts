@@ -6,10 +6,13 @@ import type { Program } from "../../tensor/Program.ts"
 import { allocate, pointerArray, stringArray } from "../ffi.ts"
 import type { HostTensor } from "../HostTensor.ts"
 import { optimizationLevels } from "./api.ts"
-import { type Binding, bind, type Feeds, type Into, matches } from "./Binding.ts"
-import { type CpuTensor, Packing } from "./CpuTensor.ts"
+import { type Binding, bind, type Feeds, type Into, matches, refresh } from "./Binding.ts"
+import { CpuTensor, Packing } from "./CpuTensor.ts"
 import { inputName, outputName } from "./names.ts"
+import type { OrtTensor } from "./OrtTensor.ts"
 import type { Runtime } from "./runtime.ts"
+import { type AssignedNode, nodesOnCpu, recordAssignment } from "./webgpu/assignment.ts"
+import { appendWebGpu, type Gpu } from "./webgpu/Gpu.ts"
 import type { Written } from "./writer.ts"
 
 export interface SessionOptions {
@@ -20,6 +23,8 @@ export interface SessionOptions {
   readonly optimizedModelFile?: string
   /** Writes a profile of every node, as a Chrome trace, to a file of this prefix when the session ends. */
   readonly profilePrefix?: string
+  /** Computes on this device, and what it cannot on the CPU. */
+  readonly gpu?: Gpu
 }
 
 /** Bindings that are kept for use again, and the memory that their slots may take. */
@@ -32,7 +37,11 @@ export class Session {
   readonly #runtime: Runtime
   /** Null for a program without outputs, which the runtime refuses. */
   readonly #handle: bigint | null
+  /** Constants that are initialisers of the model. */
   readonly #constants: ReadonlyArray<CpuTensor>
+  readonly #gpu: Gpu | undefined
+  /** Nodes that run on the CPU although another device was asked for; what computes sizes is at home there. */
+  readonly fallbacks: ReadonlyArray<AssignedNode>
   readonly #packing: Packing | undefined
   readonly #inputNames: ReturnType<typeof stringArray>
   readonly #outputNames: ReturnType<typeof stringArray>
@@ -42,13 +51,18 @@ export class Session {
     runtime: Runtime,
     program: Program,
     written: Written,
-    constants: Readonly<Record<string, CpuTensor>>,
+    constants: Readonly<Record<string, OrtTensor>>,
     options: SessionOptions
   ) {
     this.#runtime = runtime
     this.program = program
     this.written = written
-    this.#constants = written.constants.map((name) => constants[name]!)
+    this.#gpu = options.gpu
+    this.#constants = written.constants.map((name) => {
+      const tensor = constants[name]!
+      if (tensor instanceof CpuTensor) return tensor
+      throw new TypeError(`${tensor.name} is a tensor of another device`)
+    })
     this.#inputNames = stringArray(written.inputs.map(({ name }) => inputName(name)))
     this.#outputNames = stringArray(written.outputs.map(({ name }) => outputName(name)))
     this.#packing = this.#constants.length > 0 ? Packing.of(runtime, this.#constants) : undefined
@@ -58,6 +72,8 @@ export class Session {
       this.#packing?.release(this.#constants)
       throw error
     }
+    const onCpu = this.#gpu === undefined || this.#handle === null ? [] : nodesOnCpu(runtime.ort, this.#handle)
+    this.fallbacks = onCpu.filter(({ name }) => !written.sizes.has(name))
     for (const tensor of this.#constants) {
       tensor.hold()
       tensor.constantOf++
@@ -71,6 +87,10 @@ export class Session {
     try {
       ort.setGraphOptimizationLevel(settings, optimizationLevels.all)
       ort.addSessionConfigEntry(settings, "session.use_env_allocators", "1")
+      if (this.#gpu !== undefined) {
+        appendWebGpu(this.#runtime, settings, written.onCpu)
+        recordAssignment(ort, settings)
+      }
       if (options.threads === pooledThreads) ort.disablePerSessionThreads(settings)
       else ort.setIntraOpNumThreads(settings, options.threads)
       ort.setInterOpNumThreads(settings, 1)
@@ -100,14 +120,17 @@ export class Session {
 
   /** Runs the program. Returns what was not left in `into`, and the milliseconds of the runtime's own call. */
   run(feeds: Feeds, into: Into): { readonly outputs: Readonly<Record<string, HostTensor>>; readonly runMs: number } {
+    const gpu = this.#gpu
     const known = this.#find(feeds, into)
     const binding = known ?? this.#bind(feeds, into)
-    for (const { port, tensor, host } of binding.inputs) {
-      if (!host) continue
-      const feed = feeds[port.name]!
+    for (const slot of binding.inputs) {
+      if (!slot.host) continue
+      const feed = feeds[slot.port.name]!
       if (!("data" in feed)) continue
-      tensor.assign(feed.data)
+      slot.tensor.assign(feed.data)
+      if (gpu !== undefined) gpu.traffic.toDevice += slot.tensor.byteLength
     }
+    if (gpu !== undefined) refresh(binding)
     const start = process.hrtime.bigint()
     // other sizes leave holes in the arena: it gives them back after the first run of each
     const options = known === undefined ? this.#runtime.shrink : null
@@ -115,10 +138,12 @@ export class Session {
       this.#runtime.ort.run(this.#handle, options, binding.inputArguments, binding.outputArguments)
     const runMs = Number(process.hrtime.bigint() - start) / 1e6
     const outputs: Record<string, HostTensor> = {}
-    for (const { port, tensor, copyTo } of binding.outputs) {
-      if (copyTo === undefined) continue
-      if (copyTo === "host") outputs[port.name] = tensor.copy()
-      else copyTo.assign(tensor.view)
+    for (const slot of binding.outputs) {
+      if (slot.after === "read") {
+        outputs[slot.port.name] = slot.tensor.copy()
+        if (gpu !== undefined) gpu.traffic.fromDevice += slot.tensor.byteLength
+      } else if (slot.after === "moves") slot.place.assign(slot.tensor.view)
+      else if (slot.after === "turns") slot.place.turn()
     }
     return { outputs, runMs }
   }

@@ -4,12 +4,22 @@
  * that version has shipped"); the numbers below are positions in it. Every call throws `OrtFailure` on a bad status.
  */
 
-import { type CType, functionAt, libraryFunction, loadLibrary, outParameter, type Pointer, pointersAt } from "../ffi.ts"
+import {
+  type CType,
+  functionAt,
+  libraryFunction,
+  loadLibrary,
+  outArray,
+  outParameter,
+  type Pointer,
+  pointersAt,
+  stringAt
+} from "../ffi.ts"
 
 /** The API version asked for: the one that `onnxruntime-node` 1.30 was built with. */
 const apiVersion = 30
-/** Entries of the struct that this file reads (version 22 and older; the struct only grows). */
-const apiEntries = 320
+/** Entries of the struct that this file reads (version 24 and older; the struct only grows). */
+const apiEntries = 413
 
 /** Element types by their number in ONNX's TensorProto.DataType, which the C API shares. */
 export const elementTypes = { f32: 1, u8: 2, i8: 3, i32: 6, i64: 7, bool: 9, f16: 10, f64: 11, bf16: 16 } as const
@@ -57,6 +67,16 @@ export const openOrt = (file: string) => {
   const make = <A extends ReadonlyArray<unknown>>(index: number, parameters: ReadonlyArray<CType>) => {
     const call = plain<[...A, bigint], Status>(index, P, [...parameters, P])
     return (...args: A): bigint => outParameter((cell) => check(call(...args, cell)))
+  }
+  /** A function that leaves a C array of pointers, which the library owns, and its length. */
+  const list = <A extends ReadonlyArray<unknown>>(index: number, parameters: ReadonlyArray<CType>) => {
+    const call = plain<[...A, bigint, bigint], Status>(index, P, [...parameters, P, P])
+    return (...args: A): BigUint64Array => outArray((first, count) => check(call(...args, first, count)))
+  }
+  /** A function of one object that leaves a string, which the library owns. */
+  const text = (index: number) => {
+    const call = make<[object: bigint]>(index, [P])
+    return (object: bigint): string => stringAt(call(object))
   }
   const release = (index: number) => plain<[bigint], void>(index, "void", [P])
   const run = plain<[bigint, Pointer, bigint, bigint, number, bigint, number, bigint], Status>(9, P, [
@@ -123,6 +143,32 @@ export const openOrt = (file: string) => {
     allocatorStats: make<[allocator: bigint]>(319, [P]),
     keyValue: plain<[pairs: bigint, key: string], string | null>(297, S, [P, S]),
 
+    createMemoryInfo: make<[name: string, allocatorType: number, device: number, memoryType: number]>(68, [
+      S,
+      "int",
+      "int",
+      "int"
+    ]),
+    /** A tensor in memory that an allocator gives. */
+    createTensorIn: make<[allocator: bigint, dims: bigint, rank: number, type: number]>(48, [P, P, "size_t", "int"]),
+    /** Copies tensors' elements between the host and a provider's device, or on it. */
+    copyTensors: act<[env: bigint, from: bigint, to: bigint, stream: null, count: number]>(386, [P, P, P, P, "size_t"]),
+    /** Adds a provider by name, with C arrays of its options; it comes before the CPU. */
+    appendProvider: act<[options: bigint, name: string, keys: bigint, values: bigint, count: number]>(216, [
+      P,
+      S,
+      P,
+      P,
+      "size_t"
+    ]),
+
+    /** The subgraphs that providers took, where the session was asked to record them. */
+    assignedSubgraphs: list<[session: bigint]>(407, [P]),
+    subgraphProvider: text(408),
+    subgraphNodes: list<[subgraph: bigint]>(409, [P]),
+    nodeName: text(410),
+    nodeOperator: text(412),
+
     createRunOptions: make<[]>(39, []),
     addRunConfigEntry: act<[options: bigint, key: string, value: string]>(165, [P, S, S]),
 
@@ -153,3 +199,5 @@ export const optimizationLevels = { none: 0, basic: 1, extended: 2, all: 99 } as
 /** OrtAllocatorType.OrtArenaAllocator and OrtMemType.OrtMemTypeDefault. */
 export const arenaAllocator = 1
 export const defaultMemory = 0
+/** OrtAllocatorType.OrtDeviceAllocator. */
+export const deviceAllocator = 0

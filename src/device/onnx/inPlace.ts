@@ -6,6 +6,7 @@
 
 import { inputName, outputName } from "./names.ts"
 import type { GraphProto, NodeProto } from "./proto.ts"
+import type { Choices } from "./provider.ts"
 import { readsOf } from "./prune.ts"
 
 /** Output name to input name. */
@@ -31,7 +32,11 @@ const continuations: Readonly<Record<string, ReadonlyMap<number, number>>> = {
   ScatterND: new Map([[0, 0]])
 }
 
-export const findInPlace = (graph: GraphProto, donate: ReadonlyMap<string, string>): InPlace => {
+export const findInPlace = (
+  graph: GraphProto,
+  donate: ReadonlyMap<string, string>,
+  { elementwiseInPlace }: Pick<Choices, "elementwiseInPlace">
+): InPlace => {
   if (donate.size === 0) return new Map()
   const producers = new Map<string, NodeProto>()
   const readers = new Map<string, Array<NodeProto>>()
@@ -79,7 +84,7 @@ export const findInPlace = (graph: GraphProto, donate: ReadonlyMap<string, strin
       if (continued !== undefined) {
         return name === inputName(input) && writer.input.every((x, i) => (x === name) === (i === continued))
       }
-      return elementwise.has(writer.opType) && name === inputName(input)
+      return elementwiseInPlace && elementwise.has(writer.opType) && name === inputName(input)
     }
     if (touching.every(({ node, name }) => (node === writer ? safeHere(name) : before.has(node)))) {
       found.set(output, input)

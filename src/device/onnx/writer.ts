@@ -4,7 +4,7 @@
  */
 
 import { linearLogprobsGradOp, linearLogprobsOp } from "../../tensor/composites/linearLogprobs.ts"
-import { type Shape, shapeText } from "../../tensor/Dim.ts"
+import { type Dim, type Shape, shapeText } from "../../tensor/Dim.ts"
 import { opName, type Program } from "../../tensor/Program.ts"
 import { reach } from "../../tensor/rewrite.ts"
 import type { CompositeOp, Dtype, Kind, Node, PrimitiveOf, Tensor } from "../../tensor/Tensor.ts"
@@ -23,7 +23,9 @@ import { alias, broadcast, concat, pad, reshape, slice, transpose } from "./lowe
 import { inputName, outputName } from "./names.ts"
 import { orderForMemory } from "./order.ts"
 import { encodeModel, type NodeProto } from "./proto.ts"
+import { choicesOf } from "./provider.ts"
 import { prune } from "./prune.ts"
+import { sizeNodes } from "./sizes.ts"
 
 export interface WriterOptions extends Target {
   /** Inputs that become initialisers, with their sizes. */
@@ -43,6 +45,12 @@ export interface Written {
   /** Constants that the model refers to. */
   readonly constants: ReadonlyArray<string>
   readonly outputs: ReadonlyArray<Port>
+  /** What the model computes sizes with, and nothing else: these nodes are at home on the CPU. */
+  readonly sizes: ReadonlySet<string>
+  /** Nodes that must run on the CPU. */
+  readonly onCpu: ReadonlyArray<string>
+  /** Numbers of trips that the model was unrolled for: other ones need another model. */
+  readonly unrolled: ReadonlyArray<Dim>
   /** Donations (output name to input name) that are safe as they stand: the input is read before it is overwritten. */
   readonly inPlace: InPlace
 }
@@ -159,7 +167,9 @@ export const writeProgram = (program: Program, { constants = {}, ...target }: Wr
   const donated = new Map(
     [...program.donate].map(([output, name]) => [program.outputs.get(output)!, program.inputs.get(name)!])
   )
-  const to = new Lowering(graph, { ...target, donated })
+  const choices = choicesOf(target.provider)
+  const unrolled = new Map<string, Dim>()
+  const to = new Lowering(graph, { ...target, donated, choices, unrolled })
   const needed = new Set(reach([...program.outputs.values()]))
   const fed: Array<readonly [name: string, tensor: Tensor]> = []
   const used: Array<string> = []
@@ -195,7 +205,10 @@ export const writeProgram = (program: Program, { constants = {}, ...target }: Wr
     inputs: fed.map(([name, { dtype, shape }]) => ({ name, dtype, shape })),
     constants: used,
     outputs: results.map(([name, { dtype, shape }]) => ({ name, dtype, shape })),
-    inPlace: findInPlace(finished, program.donate)
+    sizes: sizeNodes(finished),
+    onCpu: finished.node.filter(({ opType }) => choices.onCpu.includes(opType)).map(({ name }) => name),
+    unrolled: [...unrolled.values()],
+    inPlace: findInPlace(finished, program.donate, choices)
   }
 }
 

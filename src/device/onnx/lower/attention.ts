@@ -31,6 +31,7 @@ export const cachedAttention = (
   const kvHeads = k.shape[2]
   if (!inPlace || time !== 1 || typeof heads !== "number" || typeof kvHeads !== "number") return false
   if (typeof width !== "number" || v.shape[3] !== width) return false
+  if (width % headUnit !== 0 && !to.context.choices.scatterTuples) return false
   const past = lengths.dtype === "i32" ? to.full(lengths) : castTo(to.graph, to.full(lengths), "i32")
   const step = { q, k, v, cacheK, cacheV, past, heads, kvHeads, width, scale }
   const made = width % headUnit === 0 ? fused(step, to) : scattered(step, to)

@@ -26,9 +26,20 @@ const alongLastAxis =
     return true
   }
 
+const logSoftmax: Fused<Attributes> = (attributes, inputs, outputs, to) =>
+  to.context.choices.logSoftmax === "operator" && alongLastAxis("LogSoftmax")(attributes, inputs, outputs, to)
+
 const rmsNorm: Fused<{ readonly epsilon: number }> = ({ epsilon }, [x, weight], [y, inverse], to) => {
   const attributes = { axis: -1, epsilon: { float: epsilon }, stash_type: 1 }
   const operands = [to.full(x!), to.full(weight!)]
+  if (to.context.choices.rmsNormDeviation === "definition") {
+    const { graph } = to
+    to.set(y!, graph.node("SimplifiedLayerNormalization", operands, attributes))
+    const mean = graph.node("ReduceMean", [graph.node("Mul", [operands[0]!, operands[0]!]), graph.int64s([-1])])
+    const deviation = graph.node("Sqrt", [graph.node("Add", [mean, graph.scalar("f32", epsilon)])])
+    to.set(inverse!, graph.node("Reciprocal", [deviation]))
+    return true
+  }
   const [normal, deviation] = to.graph.nodeOf("SimplifiedLayerNormalization", operands, attributes, { outputs: 2 })
   to.set(y!, normal!)
   to.set(inverse!, deviation!)
@@ -61,6 +72,8 @@ const gelu: Fused<Attributes> = (_, [x], [y], to) => {
 const rotary: Fused<{ readonly inverse: boolean }> = ({ inverse }, [x, cos, sin], [y], to) => {
   const [batch, time, heads, width] = x!.shape
   if (typeof heads !== "number" || typeof width !== "number") return false
+  const perRow = cos!.shape.length === 3
+  if (perRow && to.context.choices.rotaryRows === "definition") return false
   const { graph } = to
   const flat = [batch!, time!, heads * width]
   /** 0, 1, 2, ... as [batch, time]: each position has a row of its own in the tables. */
@@ -70,7 +83,6 @@ const rotary: Fused<{ readonly inverse: boolean }> = ({ inverse }, [x, cos, sin]
     return graph.node("Reshape", [ramp, graph.shapeValue([batch!, time!])])
   }
   const operand = graph.node("Reshape", [to.full(x!), graph.reshapeTarget(x!.shape, flat)])
-  const perRow = cos!.shape.length === 3
   const table = (t: Tensor) => {
     const name = to.full(t)
     if (!perRow) return name
@@ -88,7 +100,7 @@ const rotary: Fused<{ readonly inverse: boolean }> = ({ inverse }, [x, cos, sin]
 const rules = new Map<Composite<never>, Fused<never>>()
 const rule = <A extends Attributes>(definition: Composite<A>, fused: Fused<A>) => rules.set(definition, fused)
 rule(softmaxOp, alongLastAxis("Softmax"))
-rule(logSoftmaxOp, alongLastAxis("LogSoftmax"))
+rule(logSoftmaxOp, logSoftmax)
 rule(rmsNormOp, rmsNorm)
 rule(layerNormOp, layerNorm)
 rule(swigluOp, swiglu)

@@ -1,5 +1,6 @@
 /** Matrix products. A transposed operand is read in place where there is a kernel for it. */
 
+import { type Dim, multiplyDims } from "../../../tensor/Dim.ts"
 import type { PrimitiveOf, Tensor } from "../../../tensor/Tensor.ts"
 import { isFloat } from "../../../tensor/Tensor.ts"
 import type { Name } from "../Graph.ts"
@@ -20,7 +21,19 @@ export const matrixProduct = (
   const { graph } = to
   const [a, b] = [to.full(left), to.full(right)]
   if (!transposeLeft && !transposeRight) return graph.node("MatMul", [a, b])
-  if (left.dtype === "f32") {
+  const { transposedProducts } = to.context.choices
+  if (left.dtype === "f32" && transposedProducts === "apart" && right.shape.length === 2) {
+    const attributes = { transA: transposeLeft ? 1 : 0, transB: transposeRight ? 1 : 0 }
+    if (left.shape.length === 2) return graph.node("Gemm", [a, b], attributes)
+    // rows of a batch are rows
+    if (!transposeLeft) {
+      const rows = [left.shape.slice(0, -1).reduce<Dim>((n, dim) => multiplyDims(n, dim), 1), left.shape.at(-1)!]
+      const product = graph.node("Gemm", [to.reshape(a, left.shape, rows), b], attributes)
+      const columns = right.shape[transposeRight ? 0 : 1]!
+      return to.reshape(product, [rows[0]!, columns], [...left.shape.slice(0, -1), columns])
+    }
+  }
+  if (left.dtype === "f32" && transposedProducts === "fused") {
     const attributes = { transA: transposeLeft ? 1 : 0, transB: transposeRight ? 1 : 0 }
     return graph.node("FusedMatMul", [a, b], attributes, { domain: "com.microsoft" })
   }

@@ -7,7 +7,9 @@ import { elementTypes } from "../api.ts"
 import type { Graph, Name } from "../Graph.ts"
 import type { Lower, Lowering } from "../Lowering.ts"
 import type { AttributeValue } from "../proto.ts"
+import type { Choices } from "../provider.ts"
 import { setStretch } from "./shape.ts"
+import { sinCos } from "./sinCos.ts"
 
 /** Functions that ONNX has under one name. */
 const direct: Partial<Readonly<Record<Unary, string>>> = {
@@ -31,9 +33,21 @@ const direct: Partial<Readonly<Record<Unary, string>>> = {
 }
 
 /** Functions that are made of others, without losing digits near 0. */
-const composed = (fn: Unary, x: Name, dtype: Dtype, graph: Graph): Name => {
+const composed = (fn: Unary, x: Name, dtype: Dtype, { context, graph }: Lowering): Name => {
+  const { signs } = context.choices
   const scalar = (value: number) => graph.scalar(dtype, value)
   switch (fn) {
+    case "sin":
+    case "cos":
+      return sinCos(fn, x, graph)
+    case "sign": {
+      const negative = graph.node("Where", [graph.node("Less", [x, scalar(0)]), scalar(-1), x])
+      return graph.node("Where", [graph.node("Greater", [x, scalar(0)]), scalar(1), negative])
+    }
+    case "neg":
+      return graph.node("Sub", [scalar(0), x])
+    case "abs":
+      return graph.node("Where", [graph.node("Less", [x, scalar(0)]), graph.node("Sub", [scalar(0), x]), x])
     case "rsqrt":
       return graph.node("Reciprocal", [graph.node("Sqrt", [x])])
     case "isFinite":
@@ -51,8 +65,12 @@ const composed = (fn: Unary, x: Name, dtype: Dtype, graph: Graph): Name => {
       const d = graph.node("Sub", [u, scalar(1)])
       const corrected = graph.node("Mul", [graph.node("Log", [u]), graph.node("Div", [x, d])])
       const tiny = graph.node("Equal", [d, scalar(0)])
-      const infinite = graph.node("IsInf", [u])
-      return graph.node("Where", [graph.node("Or", [tiny, infinite]), x, corrected])
+      if (signs === "operator") {
+        const infinite = graph.node("IsInf", [u])
+        return graph.node("Where", [graph.node("Or", [tiny, infinite]), x, corrected])
+      }
+      const infinite = graph.node("Greater", [u, scalar(3.4028234663852886e38)])
+      return graph.node("Where", [tiny, x, graph.node("Where", [infinite, x, corrected])])
     }
     default:
       throw new Error(`no lowering of ${fn}`)
@@ -96,27 +114,48 @@ const broadcasting = (
   to.set(output, emit(...values.map((v) => v.name)), shape ?? output.shape)
 }
 
+/** Whether the provider's own operator does, for elements of a dtype. */
+const isDirect = (fn: Unary, dtype: Dtype, { sinCos, signs }: Choices): boolean => {
+  if (fn === "sin" || fn === "cos") return sinCos === "operator" || dtype !== "f32"
+  if (signs === "operator" || dtype === "i64" || dtype === "f64") return true
+  return fn !== "sign" && (dtype === "f32" || (fn !== "neg" && fn !== "abs"))
+}
+
 export const unary: Lower<PrimitiveOf<"unary">> = ({ fn }, inputs, [output], to) =>
   broadcasting(to, output!, inputs, (x) => {
-    const operator = direct[fn]
-    return operator === undefined ? composed(fn, x!, inputs[0]!.dtype, to.graph) : to.graph.node(operator, [x!])
+    const { dtype } = inputs[0]!
+    const operator = isDirect(fn, dtype, to.context.choices) ? direct[fn] : undefined
+    return operator === undefined ? composed(fn, x!, dtype, to) : to.graph.node(operator, [x!])
   })
+
+/** Logic of booleans where the provider has no operator for it. */
+const composedLogic = (fn: "or" | "xor", a: Name, b: Name, graph: Graph): Name => {
+  const not = (x: Name) => graph.node("Not", [x])
+  return fn === "or" ? not(graph.node("And", [not(a), not(b)])) : not(equalBooleans(a, b, graph))
+}
+
+const equalBooleans = (a: Name, b: Name, graph: Graph): Name =>
+  graph.node("Equal", [castTo(graph, a, "i32"), castTo(graph, b, "i32")])
 
 export const binary: Lower<PrimitiveOf<"binary">> = ({ fn }, inputs, [output], to) => {
   const joined = fn === "add" ? to.joined(inputs[0]!, inputs[1]!) : undefined
   if (joined !== undefined) return setStretch(to, output!, joined)
   broadcasting(to, output!, inputs, (a, b) => {
+    if ((fn === "or" || fn === "xor") && to.context.choices.signs === "composed") {
+      return composedLogic(fn, a!, b!, to.graph)
+    }
     const attributes: Readonly<Record<string, AttributeValue>> = fn === "rem" ? { fmod: 1 } : {}
     return to.graph.node(binaryOperators[fn], [a!, b!], attributes)
   })
 }
 
 export const compare: Lower<PrimitiveOf<"compare">> = ({ fn }, inputs, [output], to) =>
-  broadcasting(to, output!, inputs, (a, b) =>
-    fn === "notEqual"
-      ? to.graph.node("Not", [to.graph.node("Equal", [a!, b!])])
-      : to.graph.node(comparisonOperators[fn], [a!, b!])
-  )
+  broadcasting(to, output!, inputs, (a, b) => {
+    const composed = inputs[0]!.dtype === "bool" && to.context.choices.signs === "composed"
+    const equal = () => (composed ? equalBooleans(a!, b!, to.graph) : to.graph.node("Equal", [a!, b!]))
+    if (fn === "notEqual") return to.graph.node("Not", [equal()])
+    return fn === "equal" ? equal() : to.graph.node(comparisonOperators[fn], [a!, b!])
+  })
 
 export const castTo = (graph: Graph, x: Name, dtype: Dtype): Name =>
   graph.node("Cast", [x], { to: elementTypes[dtype] })

@@ -8,8 +8,8 @@
 import { type Dim, type Shape, sizeOf } from "../../../tensor/Dim.ts"
 import type { Dtype, PrimitiveOf } from "../../../tensor/Tensor.ts"
 import { elementTypes } from "../api.ts"
-import type { Graph, Name } from "../Graph.ts"
-import type { Lower } from "../Lowering.ts"
+import type { Name } from "../Graph.ts"
+import type { Lower, Lowering } from "../Lowering.ts"
 
 export const gather: Lower<PrimitiveOf<"gather">> = ({ axis }, [x, indices], [output], to) =>
   to.set(output!, to.graph.node("Gather", [to.full(x!), to.full(indices!)], { axis }))
@@ -17,12 +17,14 @@ export const gather: Lower<PrimitiveOf<"gather">> = ({ axis }, [x, indices], [ou
 export const takeAlong: Lower<PrimitiveOf<"takeAlong">> = ({ axis }, [x, indices], [output], to) =>
   to.set(output!, to.graph.node("GatherElements", [to.full(x!), to.full(indices!)], { axis }))
 
-const zeros = (graph: Graph, dtype: Dtype, shape: Shape): Name =>
-  graph.node("ConstantOfShape", [graph.shapeValue(shape)], {
-    value: {
-      tensor: { dims: [1], dataType: elementTypes[dtype], rawData: new Uint8Array(8).subarray(0, bytes[dtype]) }
-    }
-  })
+const zeros = ({ context, graph }: Lowering, dtype: Dtype, shape: Shape): Name =>
+  context.choices.zeros === "expanded"
+    ? graph.node("Expand", [graph.scalar(dtype, 0), graph.shapeValue(shape)])
+    : graph.node("ConstantOfShape", [graph.shapeValue(shape)], {
+        value: {
+          tensor: { dims: [1], dataType: elementTypes[dtype], rawData: new Uint8Array(8).subarray(0, bytes[dtype]) }
+        }
+      })
 const bytes: Readonly<Record<Dtype, number>> = {
   f64: 8,
   i64: 8,
@@ -37,7 +39,7 @@ const bytes: Readonly<Record<Dtype, number>> = {
 
 export const putAlong: Lower<PrimitiveOf<"putAlong">> = ({ axis, size }, [values, indices], [output], to) => {
   const { graph } = to
-  const target = zeros(graph, output!.dtype, values!.shape.with(axis, size))
+  const target = zeros(to, output!.dtype, values!.shape.with(axis, size))
   const attributes = { axis, reduction: "add" }
   to.set(output!, graph.node("ScatterElements", [target, to.full(indices!), to.full(values!)], attributes))
 }
@@ -46,9 +48,11 @@ export const segmentSum: Lower<PrimitiveOf<"segmentSum">> = ({ segments }, [valu
   const { graph } = to
   const rest = values!.shape.slice(1)
   const rows: Dim = values!.shape[0]!
-  const target = zeros(graph, output!.dtype, [segments, ...rest])
-  const wide = ids!.dtype === "i64" ? to.full(ids!) : graph.node("Cast", [to.full(ids!)], { to: elementTypes.i64 })
-  if (to.context.threads === 1) {
+  const target = zeros(to, output!.dtype, [segments, ...rest])
+  const { indices, scatterTuples } = to.context.choices
+  const asGiven = ids!.dtype === "i64" || ids!.dtype === indices
+  const wide = asGiven ? to.full(ids!) : graph.node("Cast", [to.full(ids!)], { to: elementTypes[indices] })
+  if (scatterTuples && to.context.threads === 1) {
     const tuples = graph.node("Reshape", [wide, graph.int64s([-1, 1])])
     return to.set(output!, graph.node("ScatterND", [target, tuples, to.full(values!)], { reduction: "add" }))
   }

@@ -19,11 +19,13 @@ export const iota: Lower<PrimitiveOf<"iota">> = ({ axis, dtype, shape }, _, [out
     const ramp = Array.from({ length: size }, (_, i) => i)
     return to.set(output!, graph.constant(dtype, own.map(Number), ramp), own)
   }
+  const { indices } = to.context.choices
   const limit = graph.node("Reshape", [graph.dimValue(size), graph.int64s([])])
-  const ramp = graph.node("Range", [graph.scalar("i64", 0), limit, graph.scalar("i64", 1)])
+  const end = indices === "i64" ? limit : castTo(graph, limit, indices)
+  const ramp = graph.node("Range", [graph.scalar(indices, 0), end, graph.scalar(indices, 1)])
   const shaped =
     own.length === 1 ? ramp : graph.node("Reshape", [ramp, graph.int64s([-1, ...own.slice(1).map(Number)])])
-  to.set(output!, dtype === "i64" ? shaped : castTo(graph, shaped, dtype), own)
+  to.set(output!, dtype === indices ? shaped : castTo(graph, shaped, dtype), own)
 }
 
 /** A dimension as a scalar. */

@@ -1,8 +1,9 @@
 /** Reductions, cumulative sums, and selection of the largest. */
 
 import { sizeOf } from "../../../tensor/Dim.ts"
-import type { PrimitiveOf } from "../../../tensor/Tensor.ts"
-import type { Lower } from "../Lowering.ts"
+import type { PrimitiveOf, Tensor } from "../../../tensor/Tensor.ts"
+import type { Name } from "../Graph.ts"
+import type { Lower, Lowering } from "../Lowering.ts"
 import { castTo } from "./elementwise.ts"
 
 const operators: Readonly<Record<PrimitiveOf<"reduce">["fn"], string>> = {
@@ -27,8 +28,22 @@ export const reduce: Lower<PrimitiveOf<"reduce">> = ({ fn, axes, keepDims }, [x]
 }
 
 export const argMax: Lower<PrimitiveOf<"argMax">> = ({ axis }, [x], [output], to) => {
+  if (to.context.choices.argMax === "composed") return to.set(output!, firstMaximum(to, x!, axis))
   const found = to.graph.node("ArgMax", [to.full(x!)], { axis, keepdims: 0, select_last_index: 0 })
   to.set(output!, castTo(to.graph, found, "i32"))
+}
+
+/** The first place along an axis that has the axis' maximum, i32. */
+const firstMaximum = (to: Lowering, x: Tensor, axis: number): Name => {
+  const { graph } = to
+  const best = graph.node("ReduceMax", [to.full(x), graph.int64s([axis])], { keepdims: 1 })
+  const size = graph.node("Reshape", [graph.dimValue(x.shape[axis]!), graph.int64s([])])
+  const count = castTo(graph, size, "i32")
+  const ramp = graph.node("Range", [graph.scalar("i32", 0), count, graph.scalar("i32", 1)])
+  const column = graph.node("Reshape", [ramp, graph.int64s([-1, ...x.shape.slice(axis + 1).map(() => 1)])])
+  const last = graph.node("Sub", [count, graph.scalar("i32", 1)])
+  const places = graph.node("Where", [graph.node("Equal", [to.full(x), best]), column, last])
+  return graph.node("ReduceMin", [places, graph.int64s([axis])], { keepdims: 0 })
 }
 
 export const cumulativeSum: Lower<PrimitiveOf<"cumulativeSum">> = (op, [x], [output], to) => {

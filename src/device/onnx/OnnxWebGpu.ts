@@ -1,0 +1,46 @@
+/**
+ * The WebGPU device: programs as ONNX models, run by the WebGPU provider of the library inside `onnxruntime-node`. Tensors
+ * live in the adapter's memory between runs; what the provider has no kernel for runs on the CPU, and is counted and named.
+ */
+
+import { Effect, Layer } from "effect"
+import { Device, type DeviceTensor } from "../Device.ts"
+import { AdapterMissing, type DeviceError, deviceError } from "../DeviceError.ts"
+import { makeOnnxDevice, openedRuntime, type Provider } from "./OnnxDevice.ts"
+import type { Runtime } from "./runtime.ts"
+import type { SessionsOptions } from "./Sessions.ts"
+import { AdapterAbsent, type Gpu, openGpu } from "./webgpu/Gpu.ts"
+import { GpuTensor } from "./webgpu/GpuTensor.ts"
+
+const openedGpu = (runtime: Runtime): Effect.Effect<Gpu, DeviceError> =>
+  Effect.try({
+    try: () => openGpu(runtime),
+    catch: (error) => {
+      if (error instanceof AdapterAbsent) return deviceError(new AdapterMissing({ detail: error.message }))
+      throw error
+    }
+  })
+
+/** The device. `threads` are those of nodes that run on the CPU. Layers are memoised by reference: keep one in a constant. */
+const layer = (options: Partial<SessionsOptions> = {}): Layer.Layer<Device, DeviceError> =>
+  Layer.effect(
+    Device,
+    Effect.gen(function* () {
+      const threads = options.threads ?? 1
+      const runtime = yield* openedRuntime(threads)
+      const gpu = yield* openedGpu(runtime)
+      const provider: Provider = {
+        name: "webgpu",
+        adapter: gpu.adapter.name,
+        tensor: (name, dtype, shape, zeros) => {
+          const tensor = new GpuTensor(gpu, name, dtype, shape)
+          if (zeros) tensor.clear()
+          return tensor
+        },
+        isOwn: (tensor: DeviceTensor) => tensor instanceof GpuTensor,
+        gpu
+      }
+      return makeOnnxDevice(runtime, provider, { ...options, threads })
+    })
+  )
+export const OnnxWebGpu = { layer }
