@@ -2,10 +2,12 @@
  * Native code from TypeScript: shared libraries, tables of function pointers and memory that native code may keep
  * pointers into. Built on koffi; knows nothing of any one library, so every backend reached through a C API uses it.
  *
- * Three traps shape it: a library handle that is garbage-collected unmaps the code (so handles are kept for the life of
+ * Four traps shape it: a library handle that is garbage-collected unmaps the code (so handles are kept for the life of
  * the process); the contents of a small typed array live in the JavaScript heap and move (so every block is an
- * ArrayBuffer of its own, whose contents never do); and vectorised kernels peel loops by the address of their operands
- * (so blocks are aligned, and the bits of a result do not depend on where memory happened to lie).
+ * ArrayBuffer of its own, whose contents never do); an address is no reference, and optimised code forgets a block after its
+ * last mention, before the native call has read it (so the last blocks whose addresses were taken stay reachable); and
+ * vectorised kernels peel loops by the address of their operands (so blocks are aligned, and the bits of a result do not
+ * depend on where memory happened to lie).
  */
 
 import koffi from "koffi"
@@ -64,10 +66,25 @@ export const pooledFunctionAt = (address: bigint): ((argument: bigint) => Promis
 export const bytesAt = (address: bigint, count: number): Uint8Array<ArrayBuffer> =>
   count === 0 ? new Uint8Array(0) : new Uint8Array(koffi.view(address, count)).slice()
 
-/** The address of a typed array's elements. They move where the array is small: for the duration of a call only. */
-export const addressOf = (array: NodeJS.TypedArray): bigint => koffi.address(array)
+/** How many blocks and arrays stay reachable after their addresses were given out: more than any one call is handed. */
+export const remembered = 64
+const recent = new Array<unknown>(remembered)
+let nextRecent = 0
+const remember = (memory: unknown): void => {
+  recent[nextRecent] = memory
+  nextRecent = (nextRecent + 1) % remembered
+}
 
-/** A zeroed, aligned block of memory that does not move; alive while it is referenced and not freed. */
+/** The address of a typed array's elements. They move where the array is small: for the duration of a call only. */
+export const addressOf = (array: NodeJS.TypedArray): bigint => {
+  remember(array)
+  return koffi.address(array)
+}
+
+/**
+ * A zeroed, aligned block of memory that does not move. It is alive while it is referenced and not freed, and through the
+ * native call that it was made for: what native code reads later must be referenced.
+ */
 export interface Block {
   readonly buffer: ArrayBuffer
   readonly byteOffset: number
@@ -83,6 +100,7 @@ export const allocate = (byteLength: number): Block => {
   const buffer = new ArrayBuffer(Math.max(byteLength, 1) + alignment)
   const start: bigint = koffi.address(buffer)
   const byteOffset = Number((BigInt(alignment) - (start % BigInt(alignment))) % BigInt(alignment))
+  remember(buffer)
   return { buffer, byteOffset, byteLength, address: start + BigInt(byteOffset) }
 }
 
