@@ -72,6 +72,8 @@ export interface DeviceStats {
   /** Programs that were compiled, where the device compiles them for sizes, and loaded from its cache instead. */
   readonly compiled?: number
   readonly reloaded?: number
+  /** Where several devices share programs: bytes that one of them got by collectives, all runs together. */
+  readonly collectiveBytes?: number
   /** Of the elements fed with varying sizes, the share that only fills them up to the sizes compiled for. */
   readonly paddingShare?: number
   /** Bytes that went to the device's own memory and came from it, where it has one: tensors, feeds and outputs. */

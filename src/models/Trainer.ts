@@ -16,7 +16,7 @@ import { input, type Tensor } from "../tensor/Tensor.ts"
 import { scalar } from "./batching.ts"
 import { BadSafetensors, fail, type ModelError, NonFinite } from "./ModelError.ts"
 import { applyProgram, corrections, learningRateAt, type OptimizerSettings } from "./optimizer.ts"
-import { type ParameterInputs, type ParameterSpec, parameterInputs, type Weights } from "./parameters.ts"
+import { type ParameterInputs, type ParameterSpec, parameterInputs, residentSpec, type Weights } from "./parameters.ts"
 import { open } from "./safetensors/read.ts"
 import { write } from "./safetensors/write.ts"
 
@@ -96,8 +96,9 @@ export const makeTrainer = Effect.fn("Trainer.make")(function* (
 
   const tensors = Effect.fnUntraced(function* (prefix: string) {
     const made: Record<string, DeviceTensor> = {}
-    for (const { name, shape } of table) {
-      made[`${prefix}${name}`] = yield* device.tensor({ name: `${prefix}${name}`, dtype: "f32", shape }, "zeros")
+    for (const own of table) {
+      const resident = residentSpec(own, prefix)
+      made[resident.name] = yield* device.tensor(resident, "zeros")
     }
     return made
   })

@@ -50,8 +50,8 @@ export const decoderParameters = (config: DecoderConfig): ReadonlyArray<Paramete
     ]
     table.push(
       single(`${at}.input_layernorm.weight`, [hiddenSize], one),
-      stacked(`${attention}.qkv.weight`, qkv("weight"), [hiddenSize], fan(hiddenSize)),
-      ...(config.qkvBias ? [stacked(`${attention}.qkv.bias`, qkv("bias"), [], zero)] : []),
+      stacked(`${attention}.qkv.weight`, qkv("weight"), [hiddenSize], fan(hiddenSize), headSize),
+      ...(config.qkvBias ? [stacked(`${attention}.qkv.bias`, qkv("bias"), [], zero, headSize)] : []),
       single(`${attention}.o_proj.weight`, [hiddenSize, heads * headSize], residual(heads * headSize)),
       ...(config.outputBias ? [single(`${attention}.o_proj.bias`, [hiddenSize], zero)] : []),
       single(`${at}.post_attention_layernorm.weight`, [hiddenSize], one),

@@ -7,6 +7,7 @@ import { Effect, Scope } from "effect"
 import type { FileSystem } from "effect/FileSystem"
 import { Device, type DeviceTensor } from "../device/Device.ts"
 import type { DeviceError } from "../device/DeviceError.ts"
+import type { TensorSpec } from "../device/HostTensor.ts"
 import { normals, stream, uniforms } from "../device/random.ts"
 import { input, type Tensor } from "../tensor/Tensor.ts"
 import { fail, MissingTensor, type ModelError, WrongShape } from "./ModelError.ts"
@@ -33,6 +34,8 @@ export interface ParameterSpec {
   /** Stacked along the first axis. */
   readonly parts: ReadonlyArray<Part>
   readonly init: Init
+  /** Rows that belong together, as those of an attention head; 1 where it is left out. */
+  readonly unit?: number
 }
 
 /** The device tensors of a model by parameter name, in the order of the table. */
@@ -53,12 +56,22 @@ export const stacked = (
   name: string,
   parts: ReadonlyArray<{ readonly name: string; readonly rows: number }>,
   columns: ReadonlyArray<number>,
-  init: Init
+  init: Init,
+  unit = 1
 ): ParameterSpec => ({
   name,
   shape: [parts.reduce((rows, part) => rows + part.rows, 0), ...columns],
   parts: parts.map((part) => ({ name: part.name, shape: [part.rows, ...columns] })),
-  init
+  init,
+  unit
+})
+
+/** A parameter, or what belongs to one by a prefix (its gradient, its moments), as a device is told of it. */
+export const residentSpec = ({ name, parts, shape, unit = 1 }: ParameterSpec, prefix = ""): TensorSpec => ({
+  name: `${prefix}${name}`,
+  dtype: "f32",
+  shape,
+  ...(parts.length > 1 ? { stacked: { rows: parts.map((part) => part.shape[0]!), unit } } : {})
 })
 
 /** The number of a model's parameters. */
@@ -94,14 +107,15 @@ export const initialise = Effect.fn("parameters.initialise")(function* (
 ): Effect.fn.Return<Weights, DeviceError, Device | Scope.Scope> {
   const device = yield* Device
   const weights = new Map<string, DeviceTensor>()
-  for (const { init, name, parts, shape } of table) {
+  for (const spec of table) {
+    const { init, name, parts, shape } = spec
     const values = new Float32Array(size(shape))
     let at = 0
     for (const part of parts) {
       values.set(initial(init, part, seed), at)
       at += size(part.shape)
     }
-    weights.set(name, yield* device.tensor({ name, dtype: "f32", shape }, values))
+    weights.set(name, yield* device.tensor(residentSpec(spec), values))
   }
   return weights
 })
@@ -138,7 +152,8 @@ export const read = Effect.fn("parameters.read")(function* (
     }
   }
   const weights = new Map<string, DeviceTensor>()
-  for (const { name, parts, shape } of table) {
+  for (const spec of table) {
+    const { name, parts, shape } = spec
     let values: Float32Array
     if (parts.length === 1) values = yield* checkpoint.float32(find(checkpoint, parts[0]!)!)
     else {
@@ -149,7 +164,7 @@ export const read = Effect.fn("parameters.read")(function* (
         at += size(part.shape)
       }
     }
-    weights.set(name, yield* device.tensor({ name, dtype: "f32", shape }, values))
+    weights.set(name, yield* device.tensor(residentSpec(spec), values))
   }
   return weights
 })

@@ -7,11 +7,29 @@ import type { Program } from "../../tensor/Program.ts"
 import type { TensorSpec } from "../HostTensor.ts"
 import type { Mesh } from "../mesh.ts"
 import { type Bucket, bucketOf, sharedBucketOf } from "./buckets.ts"
+import { interleaved } from "./interleave.ts"
 import { fixedShape } from "./Lowering.ts"
 import type { Layouts } from "./layouts.ts"
-import { batchWays, feedSpec, fitted, isBatchDim, laidAs, type Placement, placementOf, whole } from "./sharding.ts"
+import {
+  batchWays,
+  feedSpec,
+  fitted,
+  isBatchDim,
+  laidAs,
+  type Order,
+  type Placement,
+  placementOf,
+  whole
+} from "./sharding.ts"
 import type { Feeds, Into } from "./Variant.ts"
 import { XlaTensor } from "./XlaTensor.ts"
+
+const ordersOf = (placements: Layouts["inputs"]): ReadonlyMap<string, Order> =>
+  new Map([...placements].flatMap(([name, { order }]) => (order === undefined ? [] : [[name, order]])))
+
+/** A program of fixed sizes as it computes with tensors that lie in the order of shares. */
+export const inShares = (program: Program, { inputs, outputs }: Layouts): Program =>
+  interleaved(program, ordersOf(inputs), ordersOf(outputs))
 
 export class Placing {
   readonly mesh: Mesh

@@ -36,6 +36,8 @@ export class Variant {
   readonly temporary: number
   /** Elements of the inputs whose sizes vary, as computed: what padding is a share of. */
   places = 0
+  /** Over a mesh: bytes that come of one device's collectives in a run. */
+  moved = 0
   readonly #scalars: (sizes: Sizes) => Readonly<Record<string, Int32Array>>
   readonly #donated: ReadonlyArray<{ readonly output: string; readonly at: number }>
 

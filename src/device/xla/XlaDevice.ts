@@ -19,14 +19,19 @@ import { elementCount, type HostTensor, holds, type TensorSpec, type TypedArray 
 import { type Mesh, meshDevices, meshText } from "../mesh.ts"
 import type { NumericClass } from "../numericClass.ts"
 import { acquire } from "./acquire.ts"
+import { optimizedProgram } from "./analysis.ts"
+import type { Client } from "./Client.ts"
 import { Compiler } from "./Compiler.ts"
 import { compileOptions, quickFlags } from "./compileOptions.ts"
+import type { Executable } from "./Executable.ts"
 import { deviceFailure } from "./failure.ts"
+import { accountOf } from "./hlo/account.ts"
 import { bf16Of } from "./inBf16.ts"
 import { fusedAttention } from "./lower/fusedAttention.ts"
 import { xlaNumericClass } from "./numericClass.ts"
-import { Placing } from "./Placing.ts"
+import { inShares, Placing } from "./Placing.ts"
 import { digestOf, ProgramEntry } from "./ProgramEntry.ts"
+import { PjrtFailure } from "./pjrt.ts"
 import { cacheFolder, type Plugin, pluginIdentity } from "./plugins.ts"
 import { gatherUp, type Laid } from "./Spread.ts"
 import { Unshardable } from "./sharding.ts"
@@ -66,6 +71,17 @@ const smallProgram = 4e6
 const elementsOf = ({ nodes }: Program): number =>
   nodes.reduce((sum, { outputs }) => sum + outputs.reduce((n, { shape }) => n + elementCount(shape.map(Number)), 0), 0)
 
+/** Bytes that come of one device's collectives in a run; 0 where the plugin does not show the program. */
+const movedBytes = ({ pjrt }: Client, { unloaded }: Executable): number => {
+  try {
+    const { collectives } = accountOf(optimizedProgram(pjrt, unloaded))
+    return Object.values(collectives).reduce((n, bytes) => n + bytes, 0)
+  } catch (error) {
+    if (error instanceof PjrtFailure) return 0
+    throw error
+  }
+}
+
 const make = Effect.fnUntraced(function* ({ dtype = "f32", executables, mesh, plugin, quick = false }: XlaOptions) {
   const client = yield* acquire(plugin, mesh)
   const { pjrt } = client
@@ -90,6 +106,7 @@ const make = Effect.fnUntraced(function* ({ dtype = "f32", executables, mesh, pl
   let runMs = 0
   let loadMs = 0
   let peakBytes = 0
+  let collectiveBytes = 0
 
   yield* Effect.addFinalizer(() =>
     Effect.sync(() => {
@@ -116,7 +133,11 @@ const make = Effect.fnUntraced(function* ({ dtype = "f32", executables, mesh, pl
     const start = process.hrtime.bigint()
     const { program, scalars } = entry.static(sizes)
     const layouts = placing?.layouts(entry.program, program, feeds, into)
-    const written = writeProgram(program, layouts, fused ? fusedAttention : undefined)
+    // a library's call cannot be cut over devices: on a mesh attention goes through its definition
+    const written =
+      layouts === undefined
+        ? writeProgram(program, undefined, fused ? fusedAttention : undefined)
+        : writeProgram(inShares(program, layouts), layouts)
     const outputs = written.outputs.map((port) => ({ ...port, placement: layouts?.outputs.get(port.name) }))
     const signature = { arguments: written.inputs.length, outputs, mesh }
     const fast = quick || (plugin.name === "cpu" && elementsOf(program) < smallProgram)
@@ -125,6 +146,7 @@ const make = Effect.fnUntraced(function* ({ dtype = "f32", executables, mesh, pl
     const executable = await compiler.compile(written.text, signature, options)
     const variant = new Variant(client, executable, written, layouts, scalars)
     variant.places = entry.computed(written)
+    if (mesh !== undefined) variant.moved = movedBytes(client, executable)
     entry.variants.set(keyOf(entry, sizes, feeds, into), variant)
     loadMs += Number(process.hrtime.bigint() - start) / 1e6
     return variant
@@ -260,6 +282,7 @@ const make = Effect.fnUntraced(function* ({ dtype = "f32", executables, mesh, pl
       for (const buffer of spent) buffer.destroy()
       runs++
       runMs += Number(process.hrtime.bigint() - start) / 1e6
+      collectiveBytes += variant.moved
       padding.computed += variant.places
       padding.wanted += entry.placesOf(sizes)
     }
@@ -316,6 +339,7 @@ const make = Effect.fnUntraced(function* ({ dtype = "f32", executables, mesh, pl
       peakBytes: Math.max(peakBytes, client.peakBufferBytes),
       bytes: client.bufferBytes,
       ...compiler.counts,
+      ...(mesh === undefined ? {} : { collectiveBytes }),
       paddingShare: padding.computed === 0 ? 0 : 1 - padding.wanted / padding.computed
     }))
   })

@@ -49,13 +49,16 @@ export const pad: Rule<"pad"> = (op, [given], { sizes }) => {
   const own = dimOf(x.layouts[axis]!)
   const dim = sizes.settle(addDims(addDims(own, before), after))
   const layouts = x.layouts.with(axis, whole(sizes, dim))
+  const zeros = x.clean && value === 0
+  if (typeof own === "number" && typeof before === "number" && typeof after === "number") {
+    return [{ tensor: shape.pad(x.tensor, axis, before, after, value), layouts, clean: zeros }]
+  }
   const places = placesOf(layouts[axis]!)
   const at = iota([places])
   const moved =
     typeof before === "number"
       ? sized(shape.pad(x.tensor, axis, before, 0, value), axis, places)
       : gather(x.tensor, within(sub(at, sizes.value(before)), placesOf(x.layouts[axis]!)), axis)
-  const zeros = x.clean && value === 0
   // nothing to write where the axis only grows at its end, over zeros
   if (zeros && typeof before === "number") return [{ tensor: moved, layouts, clean: true }]
   const behind = less(at, sum(sizes.value(own), before, sizes))
