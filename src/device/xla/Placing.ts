@@ -3,7 +3,7 @@
  * program's inputs and outputs do, which for tensors is how they lie already, for feeds how their batch is cut, and for what
  * the host reads everything everywhere.
  */
-import type { Program } from "../../tensor/Program.ts"
+import { expand, type Program } from "../../tensor/Program.ts"
 import type { TensorSpec } from "../HostTensor.ts"
 import type { Mesh } from "../mesh.ts"
 import { type Bucket, bucketOf, sharedBucketOf } from "./buckets.ts"
@@ -27,9 +27,9 @@ import { XlaTensor } from "./XlaTensor.ts"
 const ordersOf = (placements: Layouts["inputs"]): ReadonlyMap<string, Order> =>
   new Map([...placements].flatMap(([name, { order }]) => (order === undefined ? [] : [[name, order]])))
 
-/** A program of fixed sizes as it computes with tensors that lie in the order of shares. */
+/** A program of fixed sizes, in primitives, as it computes with tensors that lie in the order of shares. */
 export const inShares = (program: Program, { inputs, outputs }: Layouts): Program =>
-  interleaved(program, ordersOf(inputs), ordersOf(outputs))
+  expand(interleaved(program, ordersOf(inputs), ordersOf(outputs)))
 
 export class Placing {
   readonly mesh: Mesh

@@ -5,7 +5,7 @@
  */
 import type { Program } from "../../tensor/Program.ts"
 import { reach } from "../../tensor/rewrite.ts"
-import type { Node, Tensor } from "../../tensor/Tensor.ts"
+import type { Tensor } from "../../tensor/Tensor.ts"
 import type { Mesh } from "../mesh.ts"
 import { type Placement, type Spec, specText } from "./sharding.ts"
 
@@ -19,7 +19,11 @@ export interface Layouts {
 /** Primitives whose result at a place needs their operands at that place, or everywhere just the same (a sum). */
 const placewise: ReadonlySet<string> = new Set(["unary", "binary", "compare", "select", "cast", "reduce"])
 
-/** The inputs that are computed with in another layout than they are kept in, with that layout. */
+/**
+ * The tensors that are computed with in another layout than they are kept in, with that layout: inputs, or what they are cast
+ * to, for half the bytes need moving then.
+ * @param program of primitives
+ */
 export const computedSpecs = (program: Program, { inputs }: Layouts): ReadonlyMap<Tensor, Spec> => {
   const specs = new Map<Tensor, Spec>()
   for (const [name, x] of program.inputs) {
@@ -28,15 +32,9 @@ export const computedSpecs = (program: Program, { inputs }: Layouts): ReadonlyMa
   }
   if (specs.size === 0) return specs
   const read = new Set<Tensor>()
-  const visit = (nodes: ReadonlyArray<Node>): void => {
-    for (const { inputs: operands, op } of nodes) {
-      if (placewise.has(op.kind) || !operands.some((x) => specs.has(x))) continue
-      if (op.kind === "composite") {
-        const leaves = new Set(operands)
-        visit(reach(op.definition.decompose(operands, op.attributes), (x) => leaves.has(x)))
-      } else for (const x of operands) read.add(x)
-    }
+  for (const { inputs: operands, op, outputs } of reach([...program.outputs.values()])) {
+    if (op.kind === "cast" && specs.has(operands[0]!)) specs.set(outputs[0]!, specs.get(operands[0]!)!)
+    if (!placewise.has(op.kind)) for (const x of operands) read.add(x)
   }
-  visit(reach([...program.outputs.values()]))
   return new Map([...specs].filter(([x]) => read.has(x)))
 }

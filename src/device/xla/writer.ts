@@ -13,7 +13,7 @@ import { binary, cast, compare, select, unary } from "./lower/elementwise.ts"
 import { gather, putAlong, segmentSum, takeAlong } from "./lower/indexing.ts"
 import { argMax, cumulativeSum, dot, reduce, topK } from "./lower/reduce.ts"
 import { Module, type Value } from "./Module.ts"
-import { meshLine, shardingText } from "./sharding.ts"
+import { meshLine, type Spec, shardingText } from "./sharding.ts"
 
 export interface Port {
   readonly name: string
@@ -76,12 +76,13 @@ const primitives: { readonly [K in Kind]: Lower<K> } = {
 /** A composite's values by something faster than its definition; undefined where there is none. */
 export type Fuse = (op: CompositeOp, operands: ReadonlyArray<Value>, module: Module) => ReadonlyArray<Value> | undefined
 
-/** Writes whatever some tensors need that has no value yet; gives theirs. */
+/** Writes whatever some tensors need that has no value yet; gives theirs. Some are laid out anew as they are made. */
 const lowerAll = (
   module: Module,
   fuse: Fuse,
   results: ReadonlyArray<Tensor>,
-  values: Map<Tensor, Value>
+  values: Map<Tensor, Value>,
+  constraints?: ReadonlyMap<Tensor, Spec>
 ): ReadonlyArray<Value> => {
   const to: Lowering = {
     module,
@@ -99,7 +100,8 @@ const lowerAll = (
         : // the key is the kind of the operation, so the lowering is the one for this operation
           table[op.kind]!(op as never, operands, to)
     outputs.forEach((x, i) => {
-      values.set(x, made[i]!)
+      const spec = constraints?.get(x)
+      values.set(x, spec === undefined ? made[i]! : module.constrain(made[i]!, shardingText(spec)))
     })
   }
   for (const node of reach(results, (x) => values.has(x))) lower(node)
@@ -131,17 +133,17 @@ export const writeProgram = (program: Program, layouts?: Layouts, fuse: Fuse = (
       sharding: spec === undefined ? undefined : shardingText(spec)
     }
   })
-  if (layouts !== undefined) {
-    for (const [x, spec] of computedSpecs(program, layouts)) {
-      const value = values.get(x)
-      if (value !== undefined) values.set(x, module.constrain(value, shardingText(spec)))
-    }
+  const constraints = layouts === undefined ? undefined : computedSpecs(program, layouts)
+  for (const [, x] of used) {
+    const spec = constraints?.get(x)
+    if (spec !== undefined) values.set(x, module.constrain(values.get(x)!, shardingText(spec)))
   }
   const results = lowerAll(
     module,
     fuse,
     outputs.map(([, x]) => x),
-    values
+    values,
+    constraints
   )
   return {
     text: module.finish(

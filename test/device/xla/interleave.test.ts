@@ -7,6 +7,7 @@ import { linear } from "../../../src/tensor/composites/linear.ts"
 import { lowRank } from "../../../src/tensor/composites/lowRank.ts"
 import { gradient } from "../../../src/tensor/gradient.ts"
 import { interpret } from "../../../src/tensor/interpret.ts"
+import { loop } from "../../../src/tensor/ops/control.ts"
 import { add, exp, mul, tanh } from "../../../src/tensor/ops/elementwise.ts"
 import { cumulativeSum, reduceSum } from "../../../src/tensor/ops/reduce.ts"
 import { split, transpose } from "../../../src/tensor/ops/shape.ts"
@@ -110,6 +111,17 @@ describe("a program in shares", () => {
     expect(countOps(plainly.nodes)["concat"]).toBe(1)
     const [piece] = split(of("w", 16, columns), 0, [6, 10])
     both(program("piece", { outputs: { piece: piece! } }), ["w"])
+  })
+
+  it("stays in shares within a loop that reads it at each step", () => {
+    const [x, w] = [of("x", 5, columns), of("w", 16, columns)]
+    const { carried, stacked } = loop({ trips: 3, carried: [x] }, ({ carried: [h] }) => {
+      const [q, k, v] = split(linear(h!, w), -1, [8, 4, 4])
+      const next = add(h!, mul(reduceSum(mul(k!, v!), 1, { keepDims: true }), 0.01))
+      return { carried: [next], stacked: [q!] }
+    })
+    const made = both(program("steps", { outputs: { h: carried[0]!, q: stacked[0]! } }), ["w"])
+    expect(countOps(made.nodes)["concat"]).toBeUndefined()
   })
 
   it("is the program itself where nothing lies in shares", () => {
