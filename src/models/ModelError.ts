@@ -2,7 +2,7 @@
  * What can go wrong between a model folder and a model: one error, `ModelError`, whose `reason` says which. Every message
  * names the file, field or tensor and what to do about it.
  */
-import { Schema } from "effect"
+import { Effect, Schema } from "effect"
 
 const shape = (dims: ReadonlyArray<number>) => `[${dims.join(", ")}]`
 
@@ -137,3 +137,10 @@ export class ModelError extends Schema.TaggedError<ModelError>()("ModelError", {
 
 /** Wraps a reason: `yield* fail(new MissingTensor({...}))`. */
 export const fail = (reason: ModelReason): ModelError => new ModelError({ reason })
+
+/** What makes a `RangeError` of what callers ask for, as a `BadRequest`. */
+export const asked = <A>(make: () => A): Effect.Effect<A, ModelError> =>
+  Effect.try({
+    try: make,
+    catch: (cause) => fail(new BadRequest({ detail: cause instanceof Error ? cause.message : String(cause) }))
+  })

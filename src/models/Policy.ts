@@ -1,34 +1,32 @@
 /**
  * A policy: a decoder's weights on the device with the tokenizer and chat that go with them, and what stages do with it:
  * generate, score, train, save. All programs and tensors live as long as the scope that it was loaded in.
+ *
+ * With an adapter (`lora.ts`) training changes the adapter alone; sampler, trainer and what is scored without the adapter read the
+ * same tensors of the model below.
  */
 import { Effect, Schema, Scope } from "effect"
 import { FileSystem } from "effect/FileSystem"
 import { Device } from "../device/Device.ts"
 import type { DeviceError } from "../device/DeviceError.ts"
 import type { TokenObjective } from "../objectives/Objective.ts"
-import { type BatchValues, packInputs } from "./batchInputs.ts"
-import {
-  byRow,
-  packSequences,
-  planGroups,
-  planMicroBatches,
-  type Sequence,
-  scalar,
-  sequenceLength
-} from "./batching.ts"
+import { baseFolder, linkWeights, modelFolder, readAdapter, writeAdapter } from "./adapterFolder.ts"
+import { packSequences, planMicroBatches, type Sequence, scalar, sequenceLength } from "./batching.ts"
 import { type Chat, fromTokenizer, type Prompt } from "./chat.ts"
 import { readConfigText, readOptional } from "./config.ts"
 import { decoderParameters } from "./decoder.ts"
 import { type DecoderConfig, decoderConfig, decoderConfigJson } from "./decoderConfig.ts"
-import { saveFolder } from "./folder.ts"
+import { saveFolder, writeTexts } from "./folder.ts"
 import { type Completion, type GenerationStats, makeSampler, type SamplerOptions } from "./generate.ts"
-import { BadConfig, BadRequest, fail, type ModelError, TextTooLong } from "./ModelError.ts"
+import { type Adapter, adapterParameters, type LoraSettings, sameShape } from "./lora.ts"
+import { asked, BadConfig, fail, type ModelError, TextTooLong } from "./ModelError.ts"
+import { mergeAdapter } from "./mergeAdapter.ts"
 import type { OptimizerSettings } from "./optimizer.ts"
+import { makePolicyTrainer, type PolicyTrainer, type TrainingOptions } from "./PolicyTrainer.ts"
 import { countParameters, initialise, readFolder, type Weights } from "./parameters.ts"
+import { refused } from "./refused.ts"
 import type { Sampling } from "./sampling.ts"
-import { placesPerMicroBatch, policyLoss, scoreProgram } from "./score.ts"
-import { makeTrainer, type Trainer } from "./Trainer.ts"
+import { placesPerMicroBatch, scoreProgram } from "./score.ts"
 import * as tokenizers from "./tokenizer.ts"
 
 export interface PolicyPrompt {
@@ -45,35 +43,19 @@ export interface TokenScores {
   readonly entropies: Float32Array
 }
 
-export interface PolicyBatch {
-  readonly sequences: ReadonlyArray<Sequence>
-  /** What the objective asks for, by name, in the order of the sequences. */
-  readonly inputs?: Readonly<Record<string, BatchValues>>
+export interface ScoringOptions extends Pick<TrainingOptions, "temperature" | "microBatchTokens"> {
+  /** Tensors of an adapter of the same settings in place of the policy's own; null: the model without any. */
+  readonly adapter?: Weights | null
 }
 
-/** One optimizer update. `metrics` has TRL's names: loss, grad_norm, learning_rate, updates, and the objective's logs. */
-export interface PolicyUpdate {
-  readonly metrics: Readonly<Record<string, number>>
-  /** Log-probabilities of the completions' tokens before the update, in the order of the sequences. */
-  readonly logprobs: ReadonlyArray<Float32Array>
-  /** Completion tokens of the batch. */
-  readonly tokens: number
-  readonly microBatches: number
-  /** Share of padding in the batch's tensors. */
-  readonly padding: number
-}
-
-export interface TrainingOptions {
-  /** Divides the logits, as when sampling: GRPO trains at the sampling temperature. Default 1. */
-  readonly temperature?: number
-  /** Most places (rows x longest) of a micro-batch; default: 1024, less where activations would exceed 1 GiB. */
-  readonly microBatchTokens?: number
-  /** Recomputes layers in the backward pass instead of keeping what is inside them. Default false. */
-  readonly rematerialise?: boolean
-}
-
-export interface PolicyTrainer extends Pick<Trainer, "checkpoint" | "restore" | "updates"> {
-  readonly update: (batch: PolicyBatch) => Effect.Effect<PolicyUpdate, ModelError | DeviceError>
+export interface SaveOptions {
+  /** How weights are stored; adapters, and a model below one that came from a folder, stay as they are. */
+  readonly dtype?: "F32" | "BF16" | "F16"
+  /**
+   * Of a policy with an adapter only the adapter (`trained`) or only the model below (`frozen`); together they are the whole. Of
+   * another policy everything is trained and nothing frozen.
+   */
+  readonly part?: "trained" | "frozen"
 }
 
 export interface Policy {
@@ -81,8 +63,12 @@ export interface Policy {
   readonly tokenizer: tokenizers.Tokenizer
   readonly chat: Chat
   readonly parameterCount: number
-  /** Its tensors on the device, by name: what training changes in place. */
+  /** Its tensors on the device, by name: what training changes in place, unless there is an adapter. */
   readonly weights: Weights
+  /** What training changes in place of the weights; `isNew`: it was made here and adds nothing yet. */
+  readonly adapter?: Adapter & { readonly isNew: boolean }
+  /** Whether an adapter that lay in the folder went into the weights when it was loaded. */
+  readonly merged: boolean
   /** The ids of a prompt and of an answer that ends; TextTooLong where they do not fit the model's context. */
   readonly sequence: (prompt: Prompt, completion: string) => Effect.Effect<Sequence, ModelError>
   /** Answers, in the order of the prompts, samples of a prompt together. */
@@ -95,7 +81,7 @@ export interface Policy {
   /** Log-probabilities and entropies of given completions, in the order of the sequences. */
   readonly logprobs: (
     sequences: ReadonlyArray<Sequence>,
-    options?: Pick<TrainingOptions, "temperature" | "microBatchTokens">
+    options?: ScoringOptions
   ) => Effect.Effect<ReadonlyArray<TokenScores>, ModelError | DeviceError>
   /** A trainer of these weights, with optimizer state of its own. */
   readonly trainer: (
@@ -103,18 +89,27 @@ export interface Policy {
     optimizer: OptimizerSettings,
     options?: TrainingOptions
   ) => Effect.Effect<PolicyTrainer, ModelError | DeviceError, Scope.Scope>
-  /** Writes a Hugging Face folder; equal weights give equal bytes. The folder must exist. */
-  readonly save: (
-    folder: string,
-    options?: { readonly dtype?: "F32" | "BF16" | "F16" }
-  ) => Effect.Effect<void, ModelError | DeviceError>
+  /** Writes a Hugging Face folder, with an adapter PEFT's (`adapterFolder.ts`); equal weights give equal bytes. The folder must exist. */
+  readonly save: (folder: string, options?: SaveOptions) => Effect.Effect<void, ModelError | DeviceError>
 }
 
-/** Loads a policy from a Hugging Face folder (`config.json`, safetensors, `tokenizer.json`, chat template). */
+export interface LoadOptions extends SamplerOptions {
+  /**
+   * The adapter that it is to have. One of the same shape and scale that lies in the folder goes on; any other is merged into the
+   * weights, and a new one drawn by the seed. Null: none, merged likewise. Left out: as the policy lies there.
+   */
+  readonly lora?: (LoraSettings & { readonly seed: number }) | null
+}
+
+/**
+ * Loads a policy from a Hugging Face folder (`config.json`, safetensors, `tokenizer.json`, chat template), or from one with an
+ * adapter (`adapterFolder.ts`).
+ */
 export const load = Effect.fn("Policy.load")(function* (
-  folder: string,
-  options: SamplerOptions = {}
+  place: string,
+  { lora, ...options }: LoadOptions = {}
 ): Effect.fn.Return<Policy, ModelError | DeviceError, Device | FileSystem | Scope.Scope> {
+  const folder = yield* modelFolder(place)
   const configText = yield* readConfigText(folder)
   const config = yield* decoderConfig(`${folder}/config.json`, configText)
   const tokenizer = yield* tokenizers.load(folder)
@@ -125,8 +120,40 @@ export const load = Effect.fn("Policy.load")(function* (
     "config.json": configText,
     ...(generation === undefined ? {} : { "generation_config.json": generation })
   }
-  return yield* make(folder, config, tokenizer, stopIds, weights, files, options)
+  const found = yield* readAdapter(place, config)
+  const fresh = lora ? yield* asked(() => adapterParameters(config, lora)) : []
+  const stays =
+    found !== undefined && (lora === undefined || (lora !== null && sameShape(config, found.settings, lora)))
+  const merged = found !== undefined && !stays
+  if (merged) yield* mergeAdapter(config, weights, found)
+  const adapter = stays
+    ? {
+        settings: { ...found.settings, dropout: lora?.dropout ?? found.settings.dropout },
+        weights: found.weights,
+        isNew: false
+      }
+    : lora
+      ? { settings: lora, weights: yield* initialise(fresh, lora.seed), isNew: true }
+      : undefined
+  const origin = merged ? undefined : folder
+  return yield* make({ source: folder, config, tokenizer, stopIds, weights, files, merged, adapter, origin }, options)
 })
+
+/** What a policy is made of. */
+interface Parts {
+  /** For messages. */
+  readonly source: string
+  readonly config: DecoderConfig
+  readonly tokenizer: tokenizers.Tokenizer
+  readonly stopIds: ReadonlyArray<number>
+  readonly weights: Weights
+  /** Texts that lie with the weights, by name. */
+  readonly files: Readonly<Record<string, string>>
+  readonly merged: boolean
+  readonly adapter: Policy["adapter"]
+  /** The folder that the weights came from, if they are still the same. */
+  readonly origin: string | undefined
+}
 
 export interface NewPolicy {
   readonly config: DecoderConfig
@@ -142,8 +169,20 @@ export const create = Effect.fn("Policy.create")(function* (
 ): Effect.fn.Return<Policy, ModelError | DeviceError, Device | FileSystem | Scope.Scope> {
   const tokenizer = yield* Effect.fromResult(tokenizers.fromFiles("new policy", tokenizerFiles))
   const weights = yield* initialise(decoderParameters(config), seed)
-  const files = { "config.json": decoderConfigJson(config) }
-  return yield* make("new policy", config, tokenizer, config.eosIds, weights, files, options)
+  return yield* make(
+    {
+      source: "new policy",
+      config,
+      tokenizer,
+      stopIds: config.eosIds,
+      weights,
+      files: { "config.json": decoderConfigJson(config) },
+      merged: false,
+      adapter: undefined,
+      origin: undefined
+    },
+    options
+  )
 })
 
 const GenerationConfig = Schema.fromJsonString(
@@ -160,30 +199,18 @@ const generationStops = (folder: string, text: string) =>
     Effect.map(({ eos_token_id }) => (typeof eos_token_id === "number" ? [eos_token_id] : (eos_token_id ?? [])))
   )
 
-const make = Effect.fnUntraced(function* (
-  source: string,
-  config: DecoderConfig,
-  tokenizer: tokenizers.Tokenizer,
-  stopIds: ReadonlyArray<number>,
-  weights: Weights,
-  files: Readonly<Record<string, string>>,
-  options: SamplerOptions
-) {
+const make = Effect.fnUntraced(function* (model: Parts, options: SamplerOptions) {
+  const { adapter, config, files, merged, origin, source, stopIds, tokenizer, weights } = model
   const device = yield* Device
   const fs = yield* FileSystem
   const scope = yield* Scope.Scope
   yield* tokenizers.fits(source, tokenizer, config.vocabularySize)
   const table = decoderParameters(config)
+  const lora = adapter?.settings
   const parameters = Object.fromEntries(weights)
   const chat = yield* Effect.fromResult(fromTokenizer(source, tokenizer, stopIds))
-  const sampler = yield* makeSampler(config, tokenizer, chat.stopIds, weights, options)
+  const sampler = yield* makeSampler(config, tokenizer, chat.stopIds, weights, options, adapter)
   const stats = { rowSteps: 0, tokens: 0 }
-
-  const encoding = <A>(encode: () => A) =>
-    Effect.try({
-      try: encode,
-      catch: (cause) => fail(new BadRequest({ detail: cause instanceof Error ? cause.message : String(cause) }))
-    })
 
   const fits = (sequence: Sequence) => {
     const tokens = sequence.prompt.length + sequence.completion.length
@@ -192,9 +219,10 @@ const make = Effect.fnUntraced(function* (
     return Effect.fail(fail(new TextTooLong({ text, tokens, limit: config.maxPositions })))
   }
 
-  const scoreLoaded = yield* Effect.cached(
-    Effect.suspend(() => device.load(scoreProgram(config))).pipe(Scope.provide(scope))
-  )
+  const scoring = (settings: LoraSettings | undefined) =>
+    Effect.cached(Effect.suspend(() => device.load(scoreProgram(config, settings))).pipe(Scope.provide(scope)))
+  const scorePlain = yield* scoring(undefined)
+  const scoreAdapted = lora ? yield* scoring(lora) : scorePlain
 
   const policy: Policy = {
     config,
@@ -202,12 +230,14 @@ const make = Effect.fnUntraced(function* (
     chat,
     parameterCount: countParameters(table),
     weights,
+    ...(adapter === undefined ? {} : { adapter }),
+    merged,
     sequence: (prompt, completion) =>
-      encoding(() => ({ prompt: chat.encodePrompt(prompt), completion: chat.encodeCompletion(completion) })).pipe(
+      asked(() => ({ prompt: chat.encodePrompt(prompt), completion: chat.encodeCompletion(completion) })).pipe(
         Effect.flatMap(fits)
       ),
     generate: Effect.fn("Policy.generate")(function* (prompts, sampling) {
-      const requests = yield* encoding(() =>
+      const requests = yield* asked(() =>
         prompts.map(({ prompt, promptId }) => ({ promptId, prompt: chat.encodePrompt(prompt) }))
       )
       const generated = yield* sampler.generate(requests, sampling)
@@ -217,21 +247,24 @@ const make = Effect.fnUntraced(function* (
     }),
     generationStats: Effect.sync(() => ({ ...stats })),
     logprobs: Effect.fn("Policy.logprobs")(function* (sequences, scoring = {}) {
-      const { microBatchTokens = 4 * placesPerMicroBatch(config), temperature = 1 } = scoring
+      const { adapter: other, microBatchTokens = 4 * placesPerMicroBatch(config), temperature = 1 } = scoring
+      const factors = other === null || !adapter ? [] : (other ?? adapter.weights)
+      const scoreLoaded = yield* other === null ? scorePlain : scoreAdapted
       for (const sequence of sequences) yield* fits(sequence)
       const scores: Array<TokenScores> = sequences.map(() => ({
         logprobs: new Float32Array(0),
         entropies: new Float32Array(0)
       }))
       for (const part of planMicroBatches(sequences.map(sequenceLength), microBatchTokens).parts) {
-        const { at, ids, targets } = yield* encoding(() =>
+        const { at, ids, targets } = yield* asked(() =>
           packSequences(
             part.map((row) => sequences[row]!),
             tokenizer.special.pad
           )
         )
-        const outputs = yield* device.run(yield* scoreLoaded, {
+        const outputs = yield* device.run(scoreLoaded, {
           ...parameters,
+          ...Object.fromEntries(factors),
           ids,
           at,
           targets,
@@ -250,71 +283,27 @@ const make = Effect.fnUntraced(function* (
       }
       return scores
     }),
-    trainer: Effect.fn("Policy.trainer")(function* (objective, optimizer, training = {}) {
-      const { microBatchTokens, rematerialise = false, temperature = 1 } = training
-      const { groupSize = 1 } = objective
-      const places = microBatchTokens ?? placesPerMicroBatch(config, rematerialise)
-      const trainer = yield* makeTrainer({
-        name: `policy.${objective.name}`,
-        table,
-        weights,
-        optimizer,
-        build: (inputs) => policyLoss(config, inputs, objective, rematerialise),
-        beforeChange: sampler.forget
-      }).pipe(Effect.provideService(Device, device), Effect.provideService(FileSystem, fs))
-      const update = Effect.fn("PolicyTrainer.update")(function* (batch: PolicyBatch) {
-        const { inputs = {}, sequences } = batch
-        for (const sequence of sequences) yield* fits(sequence)
-        const { padding, parts } = yield* encoding(() => planGroups(sequences.map(sequenceLength), groupSize, places))
-        const tokens = sequences.reduce((n, { completion }) => n + completion.length, 0)
-        if (tokens === 0) {
-          return yield* fail(
-            new BadRequest({ detail: "the batch has no completion tokens: there is nothing to learn from" })
-          )
-        }
-        const rows = parts.reduce((n, part) => n + part.length, 0)
-        const logprobs: Array<Float32Array> = sequences.map(() => new Float32Array(0))
-        for (const part of parts) {
-          const feeds = yield* encoding(() => {
-            const own = part.map((row) => sequences[row]!)
-            const packed = packSequences(own, tokenizer.special.pad)
-            const mask = new Float32Array(packed.tokens).fill(1)
-            return {
-              ids: byRow(packed.ids, groupSize),
-              at: packed.at,
-              targets: packed.targets,
-              rows: packed.rows,
-              mask: { dtype: "f32" as const, shape: [packed.tokens], data: mask },
-              temperature: scalar(temperature),
-              totalTokens: scalar(tokens),
-              totalRows: scalar(rows),
-              ...packInputs(objective, inputs, sequences, part)
-            }
-          })
-          const { data } = (yield* trainer.accumulate(feeds))["logprobs"]!
-          let next = 0
-          for (const row of part) {
-            const end = next + sequences[row]!.completion.length
-            logprobs[row] = Float32Array.from(data.subarray(next, end), Number)
-            next = end
-          }
-        }
-        const { gradNorm, learningRate, logs, loss, updates } = yield* trainer.apply
-        return {
-          metrics: { loss, grad_norm: gradNorm, learning_rate: learningRate, updates, ...logs },
-          logprobs,
-          tokens,
-          microBatches: parts.length,
-          padding
-        }
-      })
-      return { update, checkpoint: trainer.checkpoint, restore: trainer.restore, updates: trainer.updates }
-    }),
-    save: (folder, { dtype = "F32" } = {}) =>
-      saveFolder(folder, table, weights, { ...files, ...tokenizer.files }, dtype).pipe(
+    trainer: (objective, optimizer, training) =>
+      makePolicyTrainer({ ...model, fits, forget: sampler.forget }, objective, optimizer, training).pipe(
         Effect.provideService(Device, device),
         Effect.provideService(FileSystem, fs)
-      )
+      ),
+    save: Effect.fn("Policy.save")(
+      function* (folder, { dtype = "F32", part } = {}) {
+        const texts = { ...files, ...tokenizer.files }
+        if (adapter === undefined)
+          return yield* part === "frozen" ? Effect.void : saveFolder(folder, table, weights, texts, dtype)
+        if (part !== "frozen") yield* writeAdapter(folder, config, adapter)
+        if (part === "trained") return
+        const below = `${folder}/${baseFolder}`
+        yield* fs.makeDirectory(below).pipe(Effect.mapError(refused(below, "written")))
+        if (origin === undefined) return yield* saveFolder(below, table, weights, texts, dtype)
+        yield* writeTexts(below, texts)
+        yield* linkWeights(origin, below)
+      },
+      Effect.provideService(Device, device),
+      Effect.provideService(FileSystem, fs)
+    )
   }
   return policy
 })

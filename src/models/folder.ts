@@ -18,6 +18,23 @@ const withDtype = (config: string, dtype: keyof typeof dtypeNames): string => {
     : `${JSON.stringify({ ...json, [field]: dtypeNames[dtype] }, null, 2)}\n`
 }
 
+/** Writes text files, by name, into a folder that exists. */
+export const writeTexts = Effect.fnUntraced(function* (
+  folder: string,
+  files: Readonly<Record<string, string>>
+): Effect.fn.Return<void, ModelError, FileSystem> {
+  const fs = yield* FileSystem
+  for (const [name, text] of Object.entries(files)) {
+    const file = `${folder}/${name}`
+    if (name.includes("/")) {
+      yield* fs
+        .makeDirectory(file.slice(0, file.lastIndexOf("/")), { recursive: true })
+        .pipe(Effect.mapError(refused(file, "written")))
+    }
+    yield* fs.writeFileString(file, text).pipe(Effect.mapError(refused(file, "written")))
+  }
+})
+
 /**
  * Writes text files (by name; `config.json` is one of them) and `model.safetensors` into a folder that exists. Equal files
  * and weights give equal bytes.
@@ -29,17 +46,9 @@ export const saveFolder = Effect.fn("saveFolder")(function* (
   files: Readonly<Record<string, string>>,
   dtype: keyof typeof dtypeNames
 ): Effect.fn.Return<void, ModelError | DeviceError, Device | FileSystem> {
-  const fs = yield* FileSystem
-  for (const [name, text] of Object.entries(files)) {
-    const file = `${folder}/${name}`
-    if (name.includes("/")) {
-      yield* fs
-        .makeDirectory(file.slice(0, file.lastIndexOf("/")), { recursive: true })
-        .pipe(Effect.mapError(refused(file, "written")))
-    }
-    yield* fs
-      .writeFileString(file, name === "config.json" ? withDtype(text, dtype) : text)
-      .pipe(Effect.mapError(refused(file, "written")))
-  }
+  const stored = Object.entries(files).map(
+    ([name, text]) => [name, name === "config.json" ? withDtype(text, dtype) : text] as const
+  )
+  yield* writeTexts(folder, Object.fromEntries(stored))
   yield* write(`${folder}/model.safetensors`, table, weights, dtype)
 })

@@ -30,7 +30,7 @@ import {
   type Wave
 } from "./sampling.ts"
 import { segmentProgram } from "./segment.ts"
-import { stepsOfRun, stepFeeds } from "./stepFeeds.ts"
+import { stepFeeds, stepsOfRun } from "./stepFeeds.ts"
 import type { Tokenizer } from "./tokenizer.ts"
 
 export interface Completion {

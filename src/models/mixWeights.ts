@@ -1,9 +1,22 @@
 /** Weights of one model from those of another of the same sizes: target <- (1 - share) target + share source, in place. */
-import { Effect } from "effect"
-import { Device } from "../device/Device.ts"
+import { Effect, type Scope } from "effect"
+import { Device, type DeviceTensor } from "../device/Device.ts"
 import type { DeviceError } from "../device/DeviceError.ts"
 import { BadRequest, fail, type ModelError } from "./ModelError.ts"
 import type { Weights } from "./parameters.ts"
+
+/** The same tensors again, to stay as they are while these change. */
+export const copyWeights = Effect.fn("copyWeights")(function* (
+  weights: Weights
+): Effect.fn.Return<Weights, DeviceError, Device | Scope.Scope> {
+  const device = yield* Device
+  const copies = new Map<string, DeviceTensor>()
+  for (const [name, tensor] of weights) {
+    const { dtype, shape } = tensor
+    copies.set(name, yield* device.tensor({ name, dtype, shape }, (yield* device.read(tensor)).data))
+  }
+  return copies
+})
 
 /**
  * With `share` 1 the target becomes the source bit for bit. Programs that hold the target's weights as constants do not see

@@ -2,13 +2,16 @@
  * The policy that everything starts from: a checkpoint (a Hugging Face folder or `hf://org/name@revision`), or a new
  * decoder of the Llama family with random weights and a world's tokenizer.
  */
+import { existsSync } from "node:fs"
+import { join } from "node:path"
 import { Effect, Schema } from "effect"
 import { optional } from "../artifact/Kind.ts"
 import { Policy, WorldFolder } from "../artifact/kinds.ts"
 import * as Param from "../dsl/param.ts"
 import * as Stage from "../dsl/Stage.ts"
+import { type AdapterConfig, baseFolder, modelFolder, readAdapterConfig } from "../models/adapterFolder.ts"
 import * as PolicyModel from "../models/Policy.ts"
-import { copyModel, openModel } from "./modelFolder.ts"
+import { copyAdapter, copyModel, openModel } from "./modelFolder.ts"
 import { readWorld, worldTokenizerFiles } from "./world.ts"
 
 export const BasePolicyParams = Param.choice(
@@ -22,7 +25,13 @@ export const BasePolicyParams = Param.choice(
       intermediateSize: Param.int(304, "width of the feed-forward layers", { min: 1 }),
       maxPositions: Param.int(96, "longest sequence, prompt and answer together", { min: 2 })
     },
-    folder: { path: Param.required(Param.ModelParam, "a Hugging Face folder, or hf://org/name@revision") }
+    folder: {
+      path: Param.required(Param.ModelParam, "a Hugging Face folder, or hf://org/name@revision; an adapter's too"),
+      base: Param.optional(
+        Param.ModelParam,
+        "of an adapter: the model below it, where its folder has none or names another"
+      )
+    }
   },
   "scratch",
   "where the first weights come from"
@@ -33,6 +42,22 @@ export class NoTokenizer extends Schema.TaggedError<NoTokenizer>()("NoTokenizer"
     return "a policy from scratch needs the tokenizer of a world: set `data.source: world`, or `policy: { source: folder, path: ... }`"
   }
 }
+
+export class NotAnAdapter extends Schema.TaggedError<NotAnAdapter>()("NotAnAdapter", { folder: Schema.String }) {
+  override get message() {
+    return `policy: ${this.folder} is a whole model, not an adapter: leave \`base\` out, or name the adapter's folder (with adapter_config.json) as \`path\``
+  }
+}
+
+/** The model below an adapter: the one that is asked for, or lies in its folder, or has the name on the hub that PEFT wrote down. */
+const baseOf = Effect.fnUntraced(function* (folder: string, { base }: AdapterConfig, asked: string | undefined) {
+  if (asked !== undefined) return yield* openModel(asked)
+  const inside = existsSync(join(folder, baseFolder, "config.json"))
+  if (!inside && base !== undefined && /^[\w.-]+\/[\w.-]+$/.test(base.name) && !existsSync(base.name)) {
+    return yield* openModel(`hf://${base.name}@${base.revision ?? "main"}`)
+  }
+  return yield* modelFolder(folder)
+})
 
 export const basePolicy = Stage.make("policy", {
   module: import.meta.url,
@@ -45,6 +70,14 @@ export const basePolicy = Stage.make("policy", {
   run: Effect.fn("stage.policy")(function* ({ inputs, outputs, params, seed }) {
     if (params.source === "folder") {
       const folder = yield* openModel(params.path.path)
+      const adapter = yield* readAdapterConfig(folder)
+      if (adapter !== undefined) {
+        const base = yield* baseOf(folder, adapter, params.base?.path)
+        yield* copyAdapter(folder, base, outputs.policy.dir)
+        yield* PolicyModel.load(outputs.policy.dir)
+        return
+      }
+      if (params.base !== undefined) return yield* new NotAnAdapter({ folder })
       // What is wrong with it is said here, of the folder that the user named.
       yield* PolicyModel.load(folder)
       return yield* copyModel(folder, outputs.policy.dir)

@@ -19,7 +19,6 @@ import { Checkpoint, Encoder, Policy, Situations } from "../artifact/kinds.ts"
 import type { Situation } from "../data/records.ts"
 import * as Stage from "../dsl/Stage.ts"
 import { type SampleRow, Task } from "../dsl/Task.ts"
-import * as PolicyModel from "../models/Policy.ts"
 import { klValue } from "../objectives/kl.ts"
 import { coverage } from "../rewards/coverage.ts"
 import { format } from "../rewards/format.ts"
@@ -34,6 +33,7 @@ import { grpoRefusals, objectiveOf, paramsOf } from "./grpo/params.ts"
 import { openReference } from "./grpo/reference.ts"
 import { collect, type Rollouts } from "./grpo/rollouts.ts"
 import { developmentRows, openKeeper } from "./keeping.ts"
+import { openTrained } from "./lora.ts"
 import { openEncoder } from "./models.ts"
 import { finalOf, growing, optimizerSettings } from "./optimizing.ts"
 import { stepRows } from "./order.ts"
@@ -148,8 +148,8 @@ export const grpoWith = (parts: ReadonlyArray<AnyRewardPart>) =>
       const task = yield* Task
       const [refused] = grpoRefusals(params)
       if (refused !== undefined) return yield* new GrpoRefused({ path: refused.path, detail: refused.message })
-      const policy = yield* PolicyModel.load(inputs.policy.dir)
-      const reference = yield* openReference(inputs.policy.dir, params)
+      const policy = yield* openTrained(inputs.policy.dir, params, seed)
+      const reference = yield* openReference(inputs.policy.dir, params, policy)
       const estimator = yield* openEncoder(inputs.estimator.dir)
       const reward = yield* openReward(parts, params.reward)
       const situations = yield* inputs.prompts.rows

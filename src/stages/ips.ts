@@ -16,7 +16,7 @@ import { Checkpoint, LoggedSlates, Policy } from "../artifact/kinds.ts"
 import type { LoggedSlate } from "../data/records.ts"
 import * as Param from "../dsl/param.ts"
 import * as Stage from "../dsl/Stage.ts"
-import * as PolicyModel from "../models/Policy.ts"
+import type * as PolicyModel from "../models/Policy.ts"
 import { ips as objective } from "../objectives/ips.ts"
 import { logPropensities, type Scored } from "../ope/propensity.ts"
 import { firsts, fittedVotes } from "../ope/rounds.ts"
@@ -24,6 +24,7 @@ import { logSetProbability } from "../ope/setProbability.ts"
 import { responseReward, scaleVotes, voteFactor } from "../ope/votes.ts"
 import { logWeights, weightOf, weightReport } from "../ope/weights.ts"
 import { checkOpe, type OpeParams, opeFields, refusing, scoredSlates } from "./ips/settings.ts"
+import { loraField, openTrained } from "./lora.ts"
 import { finalOf, growing, optimizerFields, optimizerSettings } from "./optimizing.ts"
 import { stepRows } from "./order.ts"
 import { runSteps } from "./steps.ts"
@@ -38,6 +39,7 @@ export const IpsParams = Param.struct({
     "what is maximised; the paper mentions neither clipping nor a baseline (plain). self-normalised and doubly-robust are clipped too"
   ),
   ...optimizerFields({ learningRate: 1e-4, schedule: "constant", warmupSteps: 0, weightDecay: 0 }),
+  ...loraField,
   rematerialise: Param.boolean(false, "recompute layers in the backward pass: less memory, a third more work")
 })
 
@@ -208,7 +210,7 @@ export const ips = Stage.make("ips", {
   },
   run: Effect.fn("stage.ips")(function* ({ inputs, outputs, params, seed }) {
     yield* checkOpe("ips", params)
-    const policy = yield* PolicyModel.load(inputs.policy.dir)
+    const policy = yield* openTrained(inputs.policy.dir, params, seed)
     const slates = yield* inputs.slates.rows
     const { groupSize, prepared } = yield* prepare(policy, slates, params)
     const { clip, estimator } = params

@@ -102,7 +102,7 @@ export const openKeeper = Effect.fnUntraced(function* (
         rmSync(held, { recursive: true, force: true })
         await mkdir(held, { recursive: true })
       })
-      yield* policy.save(held)
+      yield* policy.save(held, { part: "trained" })
       best = { step, value }
     }),
     state: () => (keeps ? { best } : null),
@@ -114,7 +114,10 @@ export const openKeeper = Effect.fnUntraced(function* (
     /** Writes the policy that is kept, and says after which of `steps` steps it was. */
     publish: Effect.fnUntraced(function* (dir: string, steps: number) {
       if (best === null) yield* policy.save(dir)
-      else yield* copy(held, dir)
+      else {
+        yield* policy.save(dir, { part: "frozen" })
+        yield* copy(held, dir)
+      }
       if (keeps && steps > 0) yield* task.metrics(steps - 1, { "eval/kept_step": best?.step ?? steps - 1 })
     })
   }

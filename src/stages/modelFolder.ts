@@ -8,6 +8,7 @@ import { copyFile, mkdir } from "node:fs/promises"
 import { dirname, join } from "node:path"
 import { Effect } from "effect"
 import { Task } from "../dsl/Task.ts"
+import { adapterConfigFile, adapterWeightsFile, baseFolder } from "../models/adapterFolder.ts"
 import * as Hub from "../models/hub.ts"
 import { sentenceFiles } from "../models/SentenceEncoder.ts"
 import { weightFiles } from "../models/safetensors/read.ts"
@@ -22,6 +23,18 @@ export const openModel = Effect.fn("openModel")(function* (reference: string) {
 })
 
 const described = ["config.json", "generation_config.json", ...tokenizerFiles, ...sentenceFiles, estimatorCardFile]
+
+/** Copies an adapter and the model below it into the folder `to`, which exists. */
+export const copyAdapter = Effect.fn("copyAdapter")(function* (from: string, base: string, to: string) {
+  const below = join(to, baseFolder)
+  yield* Effect.promise(async () => {
+    await mkdir(below)
+    for (const file of [adapterConfigFile, adapterWeightsFile]) {
+      if (existsSync(join(from, file))) await copyFile(join(from, file), join(to, file))
+    }
+  })
+  yield* copyModel(base, below)
+})
 
 /** Copies the model in the folder `from` into the folder `to`, which exists. */
 export const copyModel = Effect.fn("copyModel")(function* (from: string, to: string) {

@@ -20,6 +20,7 @@ import type { Sequence } from "../models/batching.ts"
 import * as PolicyModel from "../models/Policy.ts"
 import { tokenWeights } from "../objectives/tisDpo.ts"
 import { tooLongField } from "./fitting.ts"
+import { loraField, openTrained } from "./lora.ts"
 import { finalOf, growing, optimizerFields, optimizerSettings } from "./optimizing.ts"
 import { firstVisits, stepRows } from "./order.ts"
 import { LossParams, needsOf, objectiveOf } from "./preference/losses.ts"
@@ -34,6 +35,7 @@ export const PreferenceParams = Param.struct({
   }),
   tooLong: tooLongField,
   ...optimizerFields({ learningRate: 5e-5, schedule: "constant", warmupSteps: 0, weightDecay: 0 }),
+  ...loraField,
   rematerialise: Param.boolean(false, "recompute layers in the backward pass: less memory, a third more work")
 })
 
@@ -104,7 +106,7 @@ export const preference = Stage.make("preference", {
       return yield* nothing(`the loss \`${loss.kind}\` learns from the input \`${needs.data}\`, which is not there`)
     }
     if (rows.length === 0) return yield* nothing(`\`${needs.data}\` has no row that says what is better`)
-    const policy = yield* PolicyModel.load(inputs.policy.dir)
+    const policy = yield* openTrained(inputs.policy.dir, params, seed)
     const { equal, examples, size, skipped } = yield* encodeRows(policy, rows, params.tooLong)
     if (examples.length === 0) {
       return yield* nothing(

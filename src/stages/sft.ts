@@ -11,10 +11,10 @@ import { optional } from "../artifact/Kind.ts"
 import { Checkpoint, Demonstrations, Policy } from "../artifact/kinds.ts"
 import * as Param from "../dsl/param.ts"
 import * as Stage from "../dsl/Stage.ts"
-import * as PolicyModel from "../models/Policy.ts"
 import { sft as objective } from "../objectives/sft.ts"
 import { fitting, tooLongField } from "./fitting.ts"
 import { developmentRows, keepingFields, openKeeper } from "./keeping.ts"
+import { loraFieldWithDropout, openTrained } from "./lora.ts"
 import { finalOf, growing, optimizerFields, optimizerSettings } from "./optimizing.ts"
 import { stepRows } from "./order.ts"
 import { runSteps } from "./steps.ts"
@@ -27,6 +27,7 @@ export const SftParams = Param.struct({
   }),
   tooLong: tooLongField,
   ...optimizerFields({ learningRate: 1e-3, schedule: "cosine", warmupSteps: 0, weightDecay: 0.01 }),
+  ...loraFieldWithDropout,
   rematerialise: Param.boolean(false, "recompute layers in the backward pass: less memory, a third more work"),
   ...keepingFields(["eval/loss"])
 })
@@ -63,14 +64,15 @@ export const sft = Stage.make("sft", {
     "perf/padding": "none"
   },
   run: Effect.fn("stage.sft")(function* ({ inputs, outputs, params, seed }) {
-    const policy = yield* PolicyModel.load(inputs.policy.dir)
+    const policy = yield* openTrained(inputs.policy.dir, params, seed)
     const rows = yield* inputs.data.rows
     const { kept: sequences, skipped } = yield* fitting(rows, params.tooLong, ({ completion, prompt }) =>
       policy.sequence(prompt, completion)
     )
     if (sequences.length === 0 && params.steps > 0) return yield* new NothingToLearn({ rows: rows.length })
     const trainer = yield* policy.trainer(objective(), optimizerSettings(params, params.steps), {
-      rematerialise: params.rematerialise
+      rematerialise: params.rematerialise,
+      dropoutSeed: seed
     })
     const order = params.order === 0 ? "sft" : `sft/${params.order}`
     const rowsOf = stepRows(seed, order, Math.max(1, sequences.length), params.batchSize)

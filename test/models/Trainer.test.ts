@@ -4,6 +4,7 @@ import { FileSystem } from "effect/FileSystem"
 import { Device } from "../../src/device/Device.ts"
 import { learningRateAt } from "../../src/models/optimizer.ts"
 import type * as Policy from "../../src/models/Policy.ts"
+import type { PolicyBatch, PolicyTrainer } from "../../src/models/PolicyTrainer.ts"
 import { initialise, type ParameterSpec, single } from "../../src/models/parameters.ts"
 import { makeTrainer } from "../../src/models/Trainer.ts"
 import { grpo } from "../../src/objectives/grpo.ts"
@@ -145,7 +146,7 @@ layer(cpu)("trainer", (it) => {
       } as const
       const train = Effect.fnUntraced(function* (
         policy: Policy.Policy,
-        trainer: Policy.PolicyTrainer,
+        trainer: PolicyTrainer,
         from: number,
         to: number
       ) {
@@ -202,8 +203,7 @@ layer(cpu)("trainer", (it) => {
       const policy = yield* tinyPolicy(1)
       const sequences = yield* sequencesOf(policy)
       const trainer = yield* policy.trainer(grpo(), { learningRate: 1e-3 })
-      const message = (batch: Policy.PolicyBatch) =>
-        Effect.map(Effect.flip(trainer.update(batch)), (error) => error.message)
+      const message = (batch: PolicyBatch) => Effect.map(Effect.flip(trainer.update(batch)), (error) => error.message)
       assert.match(yield* message({ sequences }), /batch input "advantages" of grpo.*: is missing/)
       assert.match(yield* message({ sequences, inputs: { advantages: [1] } }), /has 1 rows for 5 rows/)
       assert.match(yield* message({ sequences: [] }), /no completion tokens/)

@@ -20,6 +20,7 @@ import type { AnyRewardPart } from "../../rewards/part.ts"
 import { WeightSchedule } from "../../rewards/weight.ts"
 import { samplingFields } from "../generate.ts"
 import { keepingFields, keepingRefusals } from "../keeping.ts"
+import { loraField } from "../lora.ts"
 import { optimizerFields } from "../optimizing.ts"
 import { rewardSchema } from "../scoring.ts"
 
@@ -135,6 +136,7 @@ export const paramsOf = (parts: ReadonlyArray<AnyRewardPart>) =>
       "none",
       "importance weights between what drew the answers and the policy that is trained"
     ),
+    ...loraField,
     rematerialise: Param.boolean(false, "recompute layers in the backward pass: less memory, a third more work"),
     ...keepingFields(["eval/reward", ...parts.map(({ name }) => `eval/rewards/${name}/mean`)]),
     reward: rewardSchema(parts)
@@ -202,6 +204,15 @@ export const grpoRefusals = (
             path: "keepBest",
             message: "a weight of the reward follows a schedule, so rewards of different steps cannot be compared",
             hint: "keep the best by one part, eval/rewards/coverage/mean"
+          }
+        ]
+      : []),
+    ...(params.lora !== undefined && params.reference.syncEvery > 0 && params.reference.mix < 1
+      ? [
+          {
+            path: "reference.mix",
+            message: "a mixture of the factors of two adapters is no mixture of the policies",
+            hint: "write reference.mix: 1, or train without lora"
           }
         ]
       : []),

@@ -4,35 +4,79 @@
  *     reference <- (1 - mix) reference + mix policy
  *
  * (TRL's `sync_ref_model`; "Learn your reference model for real good alignment", arXiv 2404.09656). Without a KL there is none.
+ *
+ * Of a policy whose adapter is trained it is no second model but the same one with other factors: none, where the adapter began
+ * here; else those that came in. They are kept beside the policy's own, and replaced when the reference moves.
  */
 import { mkdirSync } from "node:fs"
 import { Effect } from "effect"
-import { mixWeights } from "../../models/mixWeights.ts"
+import { readAdapter, writeAdapter } from "../../models/adapterFolder.ts"
+import { copyWeights, mixWeights } from "../../models/mixWeights.ts"
 import * as PolicyModel from "../../models/Policy.ts"
 import type { GrpoParams } from "./params.ts"
 
-/** The reference of a policy that lies in `dir`; undefined where nothing asks for one. */
-export const openReference = Effect.fn("grpo.reference")(function* (dir: string, params: GrpoParams) {
+const folder = (checkpoint: string) => `${checkpoint}/reference`
+const made = (checkpoint: string) =>
+  Effect.sync(() => {
+    mkdirSync(folder(checkpoint), { recursive: true })
+    return folder(checkpoint)
+  })
+
+/** The reference of a policy that lay in `dir` before it is trained; undefined where nothing asks for one. */
+export const openReference = Effect.fn("grpo.reference")(function* (
+  dir: string,
+  params: GrpoParams,
+  policy: PolicyModel.Policy
+) {
   if (params.klCoefficient === 0) return undefined
+  const { adapter } = policy
+  return adapter === undefined ? yield* secondModel(dir, params) : yield* otherFactors(params, policy, adapter)
+})
+
+const secondModel = Effect.fnUntraced(function* (dir: string, params: GrpoParams) {
   const reference = yield* PolicyModel.load(dir)
   const { mix, syncEvery } = params.reference
   const moves = syncEvery > 0
-  const folder = (checkpoint: string) => `${checkpoint}/reference`
   return {
-    logprobs: reference.logprobs,
+    logprobs: (...asked: Parameters<PolicyModel.Policy["logprobs"]>) => reference.logprobs(...asked),
     /** After step `k` (from 0) of the policy. */
-    afterStep: (k: number, policy: PolicyModel.Policy) =>
-      moves && (k + 1) % syncEvery === 0 ? mixWeights(reference.weights, policy.weights, mix) : Effect.void,
+    afterStep: Effect.fnUntraced(function* (k: number, policy: PolicyModel.Policy) {
+      if (moves && (k + 1) % syncEvery === 0) yield* mixWeights(reference.weights, policy.weights, mix)
+    }),
     /** A reference that moves is a part of the stage's state. */
     save: Effect.fnUntraced(function* (checkpoint: string) {
-      if (!moves) return
-      yield* Effect.sync(() => mkdirSync(folder(checkpoint), { recursive: true }))
-      yield* reference.save(folder(checkpoint))
+      if (moves) yield* reference.save(yield* made(checkpoint))
     }),
     restore: Effect.fnUntraced(function* (checkpoint: string) {
       if (!moves) return
       const saved = yield* PolicyModel.load(folder(checkpoint))
       yield* mixWeights(reference.weights, saved.weights, 1)
+    }, Effect.scoped)
+  }
+})
+
+const otherFactors = Effect.fnUntraced(function* (
+  params: GrpoParams,
+  { config, logprobs }: PolicyModel.Policy,
+  { isNew, settings, weights }: NonNullable<PolicyModel.Policy["adapter"]>
+) {
+  const { syncEvery } = params.reference
+  const moves = syncEvery > 0
+  // Those of a new adapter add nothing, so they are kept only where the reference will move.
+  const factors = isNew && !moves ? null : yield* copyWeights(weights)
+  return {
+    logprobs: (...[sequences, asked]: Parameters<typeof logprobs>) =>
+      logprobs(sequences, { ...asked, adapter: factors }),
+    afterStep: Effect.fnUntraced(function* (k: number, policy: PolicyModel.Policy) {
+      if (factors && moves && (k + 1) % syncEvery === 0) yield* mixWeights(factors, policy.adapter!.weights, 1)
+    }),
+    save: Effect.fnUntraced(function* (checkpoint: string) {
+      if (factors && moves) yield* writeAdapter(yield* made(checkpoint), config, { settings, weights: factors })
+    }),
+    restore: Effect.fnUntraced(function* (checkpoint: string) {
+      if (!factors || !moves) return
+      const saved = yield* readAdapter(folder(checkpoint), config)
+      if (saved) yield* mixWeights(factors, saved.weights, 1)
     }, Effect.scoped)
   }
 })
