@@ -4,7 +4,10 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer } from "effect"
 import { FileSystem } from "effect/FileSystem"
 import { Device } from "../../../src/device/Device.ts"
+import { parseMesh } from "../../../src/device/mesh.ts"
 import { OnnxCpu } from "../../../src/device/onnx/OnnxCpu.ts"
+import { cpuPlugin } from "../../../src/device/xla/plugins.ts"
+import { XlaDevice } from "../../../src/device/xla/XlaDevice.ts"
 import * as Policy from "../../../src/models/Policy.ts"
 import { samplingDifference } from "../../../src/models/samplingDifference.ts"
 import { grpo } from "../../../src/objectives/grpo.ts"
@@ -85,6 +88,36 @@ describe.skipIf(absent !== undefined)(titled("LoRA on XLA and on onnxruntime"), 
       near([one!.norm, one!.partial], [two!.norm, two!.partial], 1e-3, "gradient norm")
       near(one!.scores, two!.scores, 1e-3, "log-probability")
       for (const { merged, scores } of [one!, two!]) near(scores, merged, 5e-5, "merged log-probability")
+    })
+  )
+
+  it.effect("on a mesh of four devices, parameters in parts and projections shared out: as on one", () =>
+    Effect.gen(function* () {
+      const steps = Effect.gen(function* () {
+        const fs = yield* FileSystem
+        const folder = yield* fs.makeTempDirectoryScoped()
+        yield* (yield* tinyPolicy(1)).save(folder)
+        const policy = yield* Policy.load(folder, {
+          lora: { rank: 4, alpha: 8, rslora: false, dropout: 0, targets: "all-linear", seed: 3 }
+        })
+        const sequences = yield* Effect.forEach(rows, ([prompt, answer]) => policy.sequence(prompt, answer))
+        const trainer = yield* policy.trainer(sft(), { learningRate: 1e-3 })
+        const losses: Array<number> = []
+        for (let i = 0; i < 6; i++) losses.push((yield* trainer.update({ sequences })).metrics["loss"]!)
+        const [answer] = yield* policy.generate([{ promptId: "p", prompt: "Duty" }], {
+          seed: 0,
+          purpose: "test",
+          maxNewTokens: 8
+        })
+        return { losses, ids: [...answer!.ids] }
+      }).pipe(Effect.scoped)
+      const mesh = parseMesh(undefined, "fsdp=2,model=2")
+      const spread = XlaDevice.layer({ plugin: cpuPlugin, executables: null, quick: true, mesh })
+      const [one, four] = yield* Effect.forEach([xlaCpu, spread], (device) =>
+        steps.pipe(Effect.provide(Layer.mergeAll(device, NodeServices.layer)))
+      )
+      near(one!.losses, four!.losses, 1e-5, "loss")
+      assert.deepStrictEqual(four!.ids, one!.ids)
     })
   )
 })
