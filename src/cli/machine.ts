@@ -138,7 +138,9 @@ const duckdb = async (): Promise<Check> => {
 
 /** Plugins of XLA: installed and of a version that is spoken here, or what would bring them. */
 const xla = async (): Promise<ReadonlyArray<Check>> => {
-  const { cpuPlugin, cudaPlugin, installCommand, locatePlugin } = await import("../device/xla/plugins.ts")
+  const { cpuPlugin, cudaPlugin, installCommand, locatePlugin, mostCpuDevices } = await import(
+    "../device/xla/plugins.ts"
+  )
   const checks: Array<Check> = []
   for (const plugin of [cpuPlugin, cudaPlugin]) {
     const located = locatePlugin(plugin)
@@ -149,7 +151,10 @@ const xla = async (): Promise<ReadonlyArray<Check>> => {
     try {
       const { Pjrt } = await import("../device/xla/pjrt.ts")
       const { major, minor } = new Pjrt(located.path).version
-      const use = plugin.name === "cpu" ? "" : "; no task runs on it in this version"
+      const use =
+        plugin.name === "cpu"
+          ? `; shows as many devices as --devices N asks for, ${mostCpuDevices} at most`
+          : "; no task runs on it in this version"
       checks.push(
         ok(`xla ${plugin.name}`, `${plugin.provider} ${plugin.version} (PJRT ${major}.${minor}), ${located.path}${use}`)
       )

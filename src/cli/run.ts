@@ -14,6 +14,16 @@ export const run = Command.make(
       Flag.withMetavar("N"),
       Flag.optional
     ),
+    devices: Flag.Int("devices").pipe(
+      Flag.withDescription("Devices that share each task (results agree within rounding)"),
+      Flag.withMetavar("N"),
+      Flag.optional
+    ),
+    mesh: Flag.String("mesh").pipe(
+      Flag.withDescription("How they are arranged: data, fsdp, model, e.g. data=2,model=2; default: all data"),
+      Flag.withMetavar("AXIS=N,..."),
+      Flag.optional
+    ),
     keepGoing: Flag.Boolean("keep-going").pipe(
       Flag.withDescription("After a failure go on with what does not depend on it (the default)"),
       Flag.withDefault(false)
@@ -38,6 +48,8 @@ export const run = Command.make(
     if (jobs !== undefined && jobs < 1) return yield* usage(`--jobs ${jobs}: at least one task must run at a time`)
     if (limit !== undefined && limit < 1) return yield* usage(`--limit ${limit}: a run has at least one cell`)
     const provider = yield* deviceHere
+    const { meshOf } = yield* Effect.promise(() => import("./mesh.ts"))
+    const mesh = yield* meshOf(provider, Option.getOrUndefined(given.devices), Option.getOrUndefined(given.mesh))
     const file = located(given.file)
     const warehouse = yield* warehouseDir(file)
     const { runExperiment } = yield* Effect.promise(() => import("./running.ts"))
@@ -48,6 +60,7 @@ export const run = Command.make(
       warehouse,
       provider,
       jobs,
+      mesh,
       failFast: given.failFast,
       only: Option.getOrUndefined(given.only),
       limit,

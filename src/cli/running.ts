@@ -4,11 +4,12 @@
  */
 import { join, relative } from "node:path"
 import { Clock, Console, Effect } from "effect"
+import { type Mesh, meshText } from "../device/mesh.ts"
 import type { LoadedExperiment, Plan } from "../dsl/Planned.ts"
 import { experimentText, readAblation } from "../report/experiment.ts"
 import type { RunEvent, TaskEvent } from "../runner/events.ts"
 import { select } from "../runner/selection.ts"
-import { cpuSlots, run } from "../runner/supervisor.ts"
+import { run, slotsOf } from "../runner/supervisor.ts"
 import * as live from "../warehouse/live.ts"
 import { rows } from "../warehouse/sql.ts"
 import { called } from "./called.ts"
@@ -25,6 +26,7 @@ export interface Request extends Asked {
   /** The file as it was given. */
   readonly named: string
   readonly jobs: number | undefined
+  readonly mesh: Mesh | undefined
   readonly failFast: boolean
   readonly only: string | undefined
   readonly limit: number | undefined
@@ -49,6 +51,8 @@ const command = (request: Request, ...words: ReadonlyArray<string>): string => {
 
 const again = (request: Request): string => {
   const narrowed = [
+    ...(request.provider === "cpu" ? [] : ["--device", request.provider]),
+    ...(request.mesh === undefined ? [] : ["--mesh", meshText(request.mesh)]),
     ...request.set.flatMap((text) => ["--set", text]),
     ...(request.only === undefined ? [] : ["--only", request.only]),
     ...(request.limit === undefined ? [] : ["--limit", String(request.limit)])
@@ -90,7 +94,7 @@ const watching = Effect.fnUntraced(function* (request: Request, plan: Plan, want
     tasks,
     cells: plan.cells.length,
     unshared: unshared(plan),
-    jobs: request.jobs ?? cpuSlots(plan),
+    jobs: request.jobs ?? slotsOf(plan, request.mesh),
     past: cached < tasks.length ? yield* past(request.warehouse) : new Map(),
     warehouse: near(request.warehouse),
     retry: again(request),
@@ -151,6 +155,7 @@ export const runExperiment = Effect.fn("exp.runExperiment")(function* (request: 
         file: request.named,
         report: { ...experiment.report, baseline: experiment.baseline },
         jobs: request.jobs,
+        mesh: request.mesh,
         failFast: request.failFast,
         wanted,
         partial,

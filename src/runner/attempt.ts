@@ -11,6 +11,7 @@ import { type FileFailure, fileFailure } from "../artifact/FileFailure.ts"
 import { syncFolder } from "../artifact/folder.ts"
 import { type Output, writeRealisation } from "../artifact/realisation.ts"
 import type { Store, StoreError } from "../artifact/store.ts"
+import { type Mesh, meshText } from "../device/mesh.ts"
 import { familyKey } from "../dsl/growth.ts"
 import type { PlannedTask } from "../dsl/Planned.ts"
 import type { Interrupted } from "./checkpoint.ts"
@@ -27,6 +28,8 @@ export interface Workplace {
   readonly store: Store
   readonly interrupted: Interrupted
   readonly journal: RunJournal
+  /** How the devices that share each device task are arranged; undefined for one. */
+  readonly mesh: Mesh | undefined
 }
 
 /** A task whose inputs exist. */
@@ -122,6 +125,7 @@ const start = Effect.fnUntraced(function* (place: Workplace, ready: Ready) {
     inputs,
     seed: task.seed,
     class: task.class,
+    mesh: task.class === null || place.mesh === undefined ? null : meshText(place.mesh),
     family,
     resumes
   }

@@ -10,6 +10,7 @@ import { Cause, Effect, Fiber, Queue, type Scope } from "effect"
 import { type FileFailure, fileFailure } from "../artifact/FileFailure.ts"
 import { makeFolders } from "../artifact/realisation.ts"
 import { makeStore } from "../artifact/store.ts"
+import type { Mesh } from "../device/mesh.ts"
 import type { Plan, PlannedTask } from "../dsl/Planned.ts"
 import { failureOf, type Ready, type Result, runAttempt, type Started, type Workplace } from "./attempt.ts"
 import { interruptedAttempts } from "./checkpoint.ts"
@@ -35,6 +36,8 @@ export interface RunOptions {
   readonly report: unknown
   /** At most so many tasks at once; the CPU's slots where it is left out. */
   readonly jobs?: number | undefined
+  /** How the devices that share each device task are arranged; one device where it is left out. */
+  readonly mesh?: Mesh | undefined
   /** Stop everything at the first failure; otherwise what does not depend on it goes on. */
   readonly failFast?: boolean | undefined
   /** The tasks that may run (`select`); all where it is left out. */
@@ -66,6 +69,10 @@ export const cpuSlots = (plan: Pick<Plan, "tasks">, cores = availableParallelism
     ? 1
     : Math.max(1, Math.floor(cores / Math.max(1, ...plan.tasks.map(threadsOf))))
 
+/** The same, where each task may have several devices: then it has all of them, and is alone. */
+export const slotsOf = (plan: Pick<Plan, "tasks">, mesh: Mesh | undefined, cores?: number): number =>
+  mesh === undefined ? cpuSlots(plan, cores) : 1
+
 /** Device stages are what takes long; the rest are seconds. Only proportions matter. */
 const costOf = (task: PlannedTask): number => (task.class === null ? 1 : 10)
 
@@ -79,7 +86,7 @@ const supervise = Effect.fnUntraced(function* (plan: Plan, options: RunOptions) 
   yield* Effect.try({ try: () => makeFolders(root), catch: fileFailure("creating", root) })
   const made = provenance(options.projectRoot)
   const index = yield* (yield* Indexes).open(root)
-  const shared = { root, store: makeStore(root), interrupted: interruptedAttempts(root) }
+  const shared = { root, store: makeStore(root), interrupted: interruptedAttempts(root), mesh: options.mesh }
   const unseen = yield* recover(shared)
   const id = newId(Date.now())
   const journal = yield* Effect.acquireRelease(
@@ -131,7 +138,7 @@ interface Live {
 const makeRun = Effect.fnUntraced(function* (plan: Plan, options: RunOptions, place: Workplace, indexing: Indexing) {
   const { onEvent } = options
   const cores = options.cores ?? availableParallelism()
-  const jobs = options.jobs ?? cpuSlots(plan, cores)
+  const jobs = options.jobs ?? slotsOf(plan, options.mesh, cores)
   const scope: Scope.Scope = yield* Effect.scope
   const mailbox = yield* Queue.unbounded<Message>()
   const tasks = new Tasks(plan, options.wanted, place)

@@ -28,6 +28,8 @@ export const TaskFile = Schema.Struct({
       runtime: Schema.String
     })
   ),
+  /** How the devices that share the task are arranged (`data=2,model=2`); where it runs, not what it is. */
+  mesh: Schema.optionalKey(Schema.NullOr(Schema.String)),
   /** Of a stage that can take up a shorter run: the runs equal to it but for the number of steps, and its own number. */
   family: Schema.optionalKey(Schema.NullOr(Schema.Struct({ key: Schema.String, steps: Schema.Int }))),
   /** Where an interrupted attempt at the same content and code, or a shorter run of the family, is taken up. */

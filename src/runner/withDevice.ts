@@ -5,6 +5,7 @@
 import { Context, Effect, Layer, Schema } from "effect"
 import { Device } from "../device/Device.ts"
 import type { DeviceError } from "../device/DeviceError.ts"
+import type { Mesh } from "../device/mesh.ts"
 import type { NumericClass } from "../device/numericClass.ts"
 
 /** This machine, or this version, has no such device. */
@@ -14,7 +15,7 @@ export class DeviceAbsent extends Schema.TaggedError<DeviceAbsent>()("DeviceAbse
   }
 }
 
-const layerOf = Effect.fnUntraced(function* (asked: NumericClass | null) {
+const layerOf = Effect.fnUntraced(function* (asked: NumericClass | null, mesh: Mesh | undefined) {
   if (asked === null || !["cpu", "webgpu", "xla:cpu"].includes(asked.provider)) {
     return yield* new DeviceAbsent({ provider: asked?.provider ?? "none" })
   }
@@ -25,7 +26,7 @@ const layerOf = Effect.fnUntraced(function* (asked: NumericClass | null) {
   if (asked.provider === "xla:cpu") {
     const { XlaDevice } = yield* Effect.promise(() => import("../device/xla/XlaDevice.ts"))
     const { cpuPlugin } = yield* Effect.promise(() => import("../device/xla/plugins.ts"))
-    const xla: Layer.Layer<Device, DeviceError> = XlaDevice.layer({ plugin: cpuPlugin, dtype: asked.dtype })
+    const xla: Layer.Layer<Device, DeviceError> = XlaDevice.layer({ plugin: cpuPlugin, dtype: asked.dtype, mesh })
     return xla
   }
   if (asked.provider === "webgpu") {
@@ -38,13 +39,17 @@ const layerOf = Effect.fnUntraced(function* (asked: NumericClass | null) {
   return layer
 })
 
-/** @param event appends an event row. */
+/**
+ * @param mesh how the devices are arranged, where there are several
+ * @param event appends an event row
+ */
 export const withDevice = Effect.fnUntraced(function* <A, E, R>(
   run: Effect.Effect<A, E, R>,
   asked: NumericClass | null,
+  mesh: Mesh | undefined,
   event: (name: string, detail: unknown) => void
 ) {
-  const services = yield* Layer.build(yield* layerOf(asked))
+  const services = yield* Layer.build(yield* layerOf(asked, mesh))
   const device = Context.get(services, Device)
   event("device", device.info)
   const result = yield* Effect.provide(run, services)

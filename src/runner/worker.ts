@@ -14,6 +14,7 @@ import { errnoOf, fileFailure } from "../artifact/FileFailure.ts"
 import { hashFolder, identify } from "../artifact/folder.ts"
 import type { AnyKind } from "../artifact/Kind.ts"
 import { reservedName } from "../artifact/store.ts"
+import { parseMesh } from "../device/mesh.ts"
 import { type AnyPipeline, build } from "../dsl/Pipeline.ts"
 import type { AnyStage } from "../dsl/Stage.ts"
 import { Task } from "../dsl/Task.ts"
@@ -71,7 +72,9 @@ const attempt = (dir: string, asked: TaskFile, live: LiveTask) =>
       seed: asked.seed ?? 0
     }
     const run = stage.run(context as never)
-    const provided = stage.device ? withDevice(run, asked.class, live.event) : run
+    const provided = stage.device
+      ? withDevice(run, asked.class, parseMesh(undefined, asked.mesh ?? "data=1"), live.event)
+      : run
     yield* provided.pipe(Effect.provideService(Task, live.task), Effect.provide(NodeServices.layer)) as Effect.Effect<
       void,
       unknown

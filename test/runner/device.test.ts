@@ -2,11 +2,13 @@ import { readdirSync, readFileSync, rmSync } from "node:fs"
 import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
+import { parseMesh } from "../../src/device/mesh.ts"
+import { cpuPlugin, locatePlugin } from "../../src/device/xla/plugins.ts"
 import { loadExperiment } from "../../src/dsl/load.ts"
 import { plan } from "../../src/dsl/plan.ts"
 import { readJournal } from "../../src/runner/journal.ts"
 import { warehouseLookup } from "../../src/runner/lookup.ts"
-import { cpuSlots } from "../../src/runner/supervisor.ts"
+import { cpuSlots, slotsOf } from "../../src/runner/supervisor.ts"
 import { runPlan } from "../support/counted.ts"
 import { freshFolder } from "../support/folders.ts"
 
@@ -54,5 +56,32 @@ describe("from YAML to a device", () => {
       const failed = refused.events.find((e) => e.type === "task" && e.state === "failed")
       assert.match(JSON.stringify(failed), /CodeChanged.*while the run was on [(]overtone.test.support.measuring.ts[)]/)
     })
+  )
+
+  it.live.skipIf("missing" in locatePlugin(cpuPlugin))(
+    "a mesh reaches the worker and its journal, and no key: what four devices made is done for one",
+    () =>
+      Effect.gen(function* () {
+        const warehouse = fresh()
+        const planned = Effect.gen(function* () {
+          const loaded = yield* loadExperiment(join(root, "test", "support", "measuring.yaml"), { projectRoot: root })
+          return yield* plan(loaded, warehouseLookup(warehouse, loaded.name), { provider: "xla:cpu" })
+        })
+        const first = yield* planned
+        const mesh = parseMesh(4, "data=2,model=2")
+        assert.deepStrictEqual([slotsOf(first, mesh, 4), slotsOf(first, undefined, 4)], [1, 4])
+        const { summary, events } = yield* runPlan(warehouse, first, { mesh })
+        assert.deepInclude(summary, { ran: 1, failed: 0 }, JSON.stringify(events))
+        const [attempt = ""] = readdirSync(join(warehouse, "attempts"))
+        const asked = JSON.parse(readFileSync(join(warehouse, "attempts", attempt, "task.json"), "utf8"))
+        assert.strictEqual(asked.mesh, "data=2,model=2")
+        const { lines } = readJournal(join(warehouse, "attempts", attempt, "journal.ndjson"))
+        const device = lines.find((line) => line.value["name"] === "device")?.value["detail"]
+        assert.include(JSON.stringify(device), '"mesh":"data=2,model=2"')
+        assert.deepStrictEqual(
+          (yield* planned).tasks.map((task) => task.state),
+          ["cached"]
+        )
+      })
   )
 })

@@ -5,10 +5,7 @@ import { type Mesh, meshDevices, meshText } from "../mesh.ts"
 import type { Client } from "./Client.ts"
 import { closeClient, openClient, PluginAbsent } from "./openClient.ts"
 import { PjrtFailure } from "./pjrt.ts"
-import type { Plugin } from "./plugins.ts"
-
-/** The most devices that the CPU's plugin is asked to show: each is a thread with memory of its own. */
-const mostCpuDevices = 64
+import { mostCpuDevices, type Plugin } from "./plugins.ts"
 
 const unfit = (mesh: Mesh, detail: string) => deviceError(new MeshUnfit({ mesh: meshText(mesh), detail }))
 

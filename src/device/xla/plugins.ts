@@ -44,6 +44,9 @@ export const cpuPlugin: Plugin = {
   ]
 }
 
+/** The most devices that the CPU's plugin is asked to show: each is a thread with memory of its own. */
+export const mostCpuDevices = 64
+
 /** Wheels by project, version, the rest of the file's name and SHA-256. */
 const wheels = (rows: ReadonlyArray<readonly [string, string, string, string]>): ReadonlyArray<Wheel> =>
   rows.map(([project, version, tags, sha256]) => ({
