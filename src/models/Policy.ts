@@ -111,20 +111,24 @@ export const load = Effect.fn("Policy.load")(function* (
 ): Effect.fn.Return<Policy, ModelError | DeviceError, Device | FileSystem | Scope.Scope> {
   const folder = yield* modelFolder(place)
   const configText = yield* readConfigText(folder)
-  const config = yield* decoderConfig(`${folder}/config.json`, configText)
+  const described = yield* decoderConfig(`${folder}/config.json`, configText)
   const tokenizer = yield* tokenizers.load(folder)
   const generation = yield* readOptional(`${folder}/generation_config.json`)
-  const weights = yield* readFolder(decoderParameters(config), folder)
-  const stopIds = [...config.eosIds, ...(yield* generationStops(folder, generation ?? "{}"))]
+  const stopIds = [...described.eosIds, ...(yield* generationStops(folder, generation ?? "{}"))]
   const files = {
     "config.json": configText,
     ...(generation === undefined ? {} : { "generation_config.json": generation })
   }
-  const found = yield* readAdapter(place, config)
-  const fresh = lora ? yield* asked(() => adapterParameters(config, lora)) : []
+  const found = yield* readAdapter(place, described)
+  const fresh = lora ? yield* asked(() => adapterParameters(described, lora)) : []
   const stays =
-    found !== undefined && (lora === undefined || (lora !== null && sameShape(config, found.settings, lora)))
+    found !== undefined && (lora === undefined || (lora !== null && sameShape(described, found.settings, lora)))
   const merged = found !== undefined && !stays
+  // Below an adapter nothing changes: where products round weights to bfloat16 anyway, they are kept so.
+  const { numericClass } = (yield* Device).info
+  const narrow = numericClass.dtype === "bf16" && !merged && (stays || Boolean(lora))
+  const config: DecoderConfig = narrow ? { ...described, stored: "bf16" } : described
+  const weights = yield* readFolder(decoderParameters(config), folder)
   if (merged) yield* mergeAdapter(config, weights, found)
   const adapter = stays
     ? {

@@ -63,7 +63,8 @@ export const decoderParameters = (config: DecoderConfig): ReadonlyArray<Paramete
   }
   table.push(single(normName, [hiddenSize], one))
   if (!config.tied) table.push(single(headName, [vocabularySize, hiddenSize], normal(0.05)))
-  return table
+  const { stored } = config
+  return stored === undefined ? table : table.map((spec) => (spec.shape.length === 2 ? { ...spec, stored } : spec))
 }
 
 /** The output head [vocabulary, hidden]: the embedding where the two are tied. */

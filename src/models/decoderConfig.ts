@@ -33,6 +33,8 @@ export interface DecoderConfig {
   /** Biases of the three feed-forward projections. */
   readonly feedForwardBias: boolean
   readonly eosIds: ReadonlyArray<number>
+  /** How the device keeps matrices that nothing trains; float32 where left out. Not a part of `config.json`. */
+  readonly stored?: "bf16"
 }
 
 /** `rope_type: llama3`: wavelengths beyond `original / lowFactor` are stretched by `factor`, with a smooth transition. */

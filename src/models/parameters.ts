@@ -9,8 +9,10 @@ import { Device, type DeviceTensor } from "../device/Device.ts"
 import type { DeviceError } from "../device/DeviceError.ts"
 import type { TensorSpec } from "../device/HostTensor.ts"
 import { normals, stream, uniforms } from "../device/random.ts"
+import { cast } from "../tensor/ops/elementwise.ts"
 import { input, type Tensor } from "../tensor/Tensor.ts"
 import { fail, MissingTensor, type ModelError, WrongShape } from "./ModelError.ts"
+import { fromBFloat16, toBFloat16 } from "./safetensors/dtypes.ts"
 import { type Checkpoint, openFolder } from "./safetensors/read.ts"
 import * as safetensors from "./safetensors/write.ts"
 
@@ -34,6 +36,8 @@ export interface ParameterSpec {
   /** Stacked along the first axis. */
   readonly parts: ReadonlyArray<Part>
   readonly init: Init
+  /** How the device keeps it where not in float32: a frozen matrix, which programs widen where they read it. */
+  readonly stored?: "bf16" | undefined
   /** Rows that belong together, as those of an attention head; 1 where it is left out. */
   readonly unit?: number
 }
@@ -67,9 +71,9 @@ export const stacked = (
 })
 
 /** A parameter, or what belongs to one by a prefix (its gradient, its moments), as a device is told of it. */
-export const residentSpec = ({ name, parts, shape, unit = 1 }: ParameterSpec, prefix = ""): TensorSpec => ({
+export const residentSpec = ({ name, parts, shape, stored, unit = 1 }: ParameterSpec, prefix = ""): TensorSpec => ({
   name: `${prefix}${name}`,
-  dtype: "f32",
+  dtype: stored ?? "f32",
   shape,
   ...(parts.length > 1 ? { stacked: { rows: parts.map((part) => part.shape[0]!), unit } } : {})
 })
@@ -80,15 +84,20 @@ export const countParameters = (table: ReadonlyArray<ParameterSpec>): number =>
 
 /** Program inputs for a table, by name. Throws a RangeError for a name that is not in the table. */
 export const parameterInputs = (table: ReadonlyArray<ParameterSpec>) => {
-  const inputs = new Map<string, Tensor>(table.map(({ name, shape }) => [name, input(name, "f32", shape)]))
+  const all = table.map(({ name, shape, stored }) => input(name, stored ?? "f32", shape))
+  const inputs = new Map<string, Tensor>(all.map((x, i) => [table[i]!.name, cast(x, "f32")]))
   const of = (name: string): Tensor => {
     const tensor = inputs.get(name)
     if (tensor === undefined) throw new RangeError(`the model has no parameter "${name}"`)
     return tensor
   }
-  return { of, has: (name: string) => inputs.has(name), all: [...inputs.values()] }
+  return { of, has: (name: string) => inputs.has(name), all }
 }
 export type ParameterInputs = ReturnType<typeof parameterInputs>
+
+/** Values as the device keeps them. */
+const asStored = ({ stored }: ParameterSpec, values: Float32Array): Float32Array | Uint16Array =>
+  stored === "bf16" ? toBFloat16(values) : values
 
 /** How a part starts: its own random stream, so that neither order nor stacking matters. */
 const initial = (init: Init, { name, shape }: Part, seed: number): Float32Array => {
@@ -115,7 +124,7 @@ export const initialise = Effect.fn("parameters.initialise")(function* (
       values.set(initial(init, part, seed), at)
       at += size(part.shape)
     }
-    weights.set(name, yield* device.tensor(residentSpec(spec), values))
+    weights.set(name, yield* device.tensor(residentSpec(spec), asStored(spec, values)))
   }
   return weights
 })
@@ -164,7 +173,7 @@ export const read = Effect.fn("parameters.read")(function* (
         at += size(part.shape)
       }
     }
-    weights.set(name, yield* device.tensor(residentSpec(spec), values))
+    weights.set(name, yield* device.tensor(residentSpec(spec), asStored(spec, values)))
   }
   return weights
 })
@@ -202,7 +211,9 @@ export const write = Effect.fn("parameters.write")(function* (
     tensors,
     ({ name }) => {
       const { end, from, start } = where.get(name)!
-      return Effect.map(device.read(weights.get(from)!), ({ data }) => (data as Float32Array).subarray(start, end))
+      return Effect.map(device.read(weights.get(from)!), ({ data }) =>
+        (data instanceof Uint16Array ? fromBFloat16(data) : (data as Float32Array)).subarray(start, end)
+      )
     },
     { format: "pt" }
   )

@@ -64,6 +64,13 @@ export const toFloat32 = (dtype: SafetensorsDtype, raw: Uint8Array<ArrayBuffer>)
   }
 }
 
+/** bfloat16's bits as the numbers that they are. */
+export const fromBFloat16 = (half: Uint16Array): Float32Array<ArrayBuffer> => {
+  const bits = new Uint32Array(half.length)
+  for (let i = 0; i < half.length; i++) bits[i] = half[i]! << 16
+  return new Float32Array(bits.buffer)
+}
+
 /** float32 as BF16 bits, rounded to nearest even; a NaN stays a NaN. */
 export const toBFloat16 = (values: Float32Array): Uint16Array<ArrayBuffer> => {
   const bits = new Uint32Array(values.buffer, values.byteOffset, values.length)

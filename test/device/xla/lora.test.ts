@@ -22,15 +22,16 @@ const rows = [
   ["sells of", "<summary>Justice</summary>"]
 ] as const
 
+const flat = (scores: ReadonlyArray<Policy.TokenScores>) => scores.flatMap(({ logprobs }) => [...logprobs])
+
 const run = Effect.gen(function* () {
   const device = yield* Device
   const fs = yield* FileSystem
   const folder = yield* fs.makeTempDirectoryScoped()
-  yield* (yield* tinyPolicy(1)).save(folder)
+  yield* (yield* tinyPolicy(1, {}, { layers: 1 })).save(folder)
   const lora = { rank: 4, alpha: 8, rslora: false, seed: 3 }
   const policy = yield* Policy.load(folder, { lora: { ...lora, dropout: 0.1, targets: "all-linear" } })
   const sequences = yield* Effect.forEach(rows, ([prompt, answer]) => policy.sequence(prompt, answer))
-  const flat = (scores: ReadonlyArray<Policy.TokenScores>) => scores.flatMap(({ logprobs }) => [...logprobs])
   const before = flat(yield* policy.logprobs(sequences))
   const bits = yield* Effect.forEach([...policy.weights.values()], (tensor) => device.read(tensor))
   const trainer = yield* policy.trainer(sft(), { learningRate: 1e-2 }, { microBatchTokens: 40, dropoutSeed: 5 })
@@ -96,7 +97,7 @@ describe.skipIf(absent !== undefined)(titled("LoRA on XLA and on onnxruntime"), 
       const steps = Effect.gen(function* () {
         const fs = yield* FileSystem
         const folder = yield* fs.makeTempDirectoryScoped()
-        yield* (yield* tinyPolicy(1)).save(folder)
+        yield* (yield* tinyPolicy(1, {}, { layers: 1 })).save(folder)
         const policy = yield* Policy.load(folder, {
           lora: { rank: 4, alpha: 8, rslora: false, dropout: 0, targets: "all-linear", seed: 3 }
         })
@@ -118,6 +119,66 @@ describe.skipIf(absent !== undefined)(titled("LoRA on XLA and on onnxruntime"), 
       )
       near(one!.losses, four!.losses, 1e-5, "loss")
       assert.deepStrictEqual(four!.ids, one!.ids)
+    })
+  )
+
+  it.effect("in the class bf16 the model below is kept in bfloat16, adapters and their moments in float32", () =>
+    Effect.gen(function* () {
+      const steps = Effect.gen(function* () {
+        const fs = yield* FileSystem
+        const folder = yield* fs.makeTempDirectoryScoped()
+        yield* (yield* tinyPolicy(1, {}, { layers: 1 })).save(folder)
+        const lora = { rank: 4, alpha: 8, rslora: false, dropout: 0, targets: "all-linear" as const, seed: 3 }
+        const policy = yield* Policy.load(folder, { lora })
+        const sequences = yield* Effect.forEach(rows, ([prompt, answer]) => policy.sequence(prompt, answer))
+        const trainer = yield* policy.trainer(sft(), { learningRate: 1e-2 })
+        const losses: Array<number> = []
+        for (let i = 0; i < 6; i++) losses.push((yield* trainer.update({ sequences })).metrics["loss"]!)
+        const found = yield* policy.generate(
+          rows.map(([prompt], i) => ({ promptId: String(i), prompt })),
+          { seed: 0, purpose: "test", maxNewTokens: 8 }
+        )
+        const scored = yield* policy.logprobs(found.map(({ ids, prompt }) => ({ prompt, completion: ids })))
+        const { mean } = samplingDifference(
+          found.map(({ logprobs }) => logprobs),
+          scored.map(({ logprobs }) => logprobs)
+        )
+        const out = yield* fs.makeTempDirectoryScoped()
+        yield* policy.save(out)
+        const again = yield* Policy.load(out)
+        const same = flat(yield* again.logprobs(sequences))
+        assert.deepStrictEqual(same, flat(yield* policy.logprobs(sequences)))
+        // What is saved below the adapter are the bytes that came in, not what the device made of them.
+        assert.deepStrictEqual(
+          yield* fs.readFile(`${out}/base/model.safetensors`),
+          yield* fs.readFile(`${folder}/model.safetensors`)
+        )
+        const dtypes = (tensors: Policy.Policy["weights"]) =>
+          [...new Set([...tensors.values()].map(({ dtype, shape }) => `${dtype} ${shape.length}`))].toSorted()
+        const merged = yield* Policy.load(out, { lora: null })
+        return {
+          losses,
+          mean,
+          kept: dtypes(policy.weights),
+          adapters: dtypes(policy.adapter!.weights),
+          merged: dtypes(merged.weights)
+        }
+      }).pipe(Effect.scoped)
+      const narrow = XlaDevice.layer({ plugin: cpuPlugin, dtype: "bf16", executables: null, quick: true })
+      const [one, two] = yield* Effect.forEach([xlaCpu, narrow], (device) =>
+        steps.pipe(Effect.provide(Layer.mergeAll(device, NodeServices.layer)))
+      )
+      assert.deepStrictEqual(
+        [one!.kept, two!.kept],
+        [
+          ["f32 1", "f32 2"],
+          ["bf16 2", "f32 1"]
+        ]
+      )
+      assert.deepStrictEqual([two!.adapters, two!.merged], [["f32 2"], ["f32 1", "f32 2"]])
+      near(one!.losses, two!.losses, 0.02, "loss")
+      assert.isBelow(two!.mean, 0.01)
+      assert.isBelow(two!.losses.at(-1)!, two!.losses[0]! - 0.2)
     })
   )
 })
