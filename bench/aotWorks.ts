@@ -21,11 +21,15 @@ export interface Made {
   readonly sizes: Readonly<Record<string, number>>
   readonly dtype: NumericClass["dtype"]
   readonly stored: ReadonlySet<string>
-  readonly expected: { readonly products: number; readonly attention: number }
+  /** Operations by formula, for the sizes that an input has once it is padded. */
+  readonly expected: (shapeOf: (input: string) => ReadonlyArray<number>) => {
+    readonly products: number
+    readonly attention: number
+  }
   /** Bytes on the card beside the program's own arguments. */
   readonly resident: number
-  /** Whether the sizes of a product's result are those of a [time, keys] matrix of scores. */
-  readonly scores: (dims: ReadonlyArray<number>) => boolean
+  /** Places of a row, as padded: what a matrix of scores has along its last axis. */
+  readonly time: (shapeOf: (input: string) => ReadonlyArray<number>) => number
 }
 
 export interface Work {
@@ -72,9 +76,6 @@ interface Training {
   readonly dtype?: NumericClass["dtype"]
 }
 
-const isScores = (time: number) => (dims: ReadonlyArray<number>) =>
-  dims.length > 2 && dims.at(-1) === time && dims.at(-2)! % time === 0
-
 /** Forward and backward pass of a micro-batch, gradients added up in place. */
 const training = (
   config: DecoderConfig,
@@ -97,9 +98,16 @@ const training = (
       sizes: { time, groups: rows, tokens },
       dtype,
       stored: new Set(lora === undefined ? [] : base.map(({ name }) => name)),
-      expected: trainingFlops(config, { rows, time, tokens, rematerialised, rank }),
+      expected: (shapeOf) =>
+        trainingFlops(config, {
+          rows: shapeOf("ids")[1]!,
+          time: shapeOf("ids")[2]!,
+          tokens: shapeOf("targets")[0]!,
+          rematerialised,
+          rank
+        }),
       resident: bytes(table, 8),
-      scores: isScores(time)
+      time: (shapeOf) => shapeOf("ids").at(-1)!
     }
   }
 })
@@ -113,9 +121,9 @@ const optimizer = (config: DecoderConfig, lora?: LoraSettings): Work => ({
       sizes: {},
       dtype: "bf16",
       stored: new Set(),
-      expected: { products: 0, attention: 0 },
+      expected: () => ({ products: 0, attention: 0 }),
       resident: lora === undefined ? 0 : bytes(decoderParameters(config), 2),
-      scores: () => false
+      time: () => Number.NaN
     }
   }
 })
@@ -130,9 +138,9 @@ const decoding = (config: DecoderConfig, rows: number, places: number): Work => 
       sizes: { rows, places },
       dtype: "bf16",
       stored: new Set([...decoderParameters(config).map(({ name }) => name), ...caches]),
-      expected: decodeFlops(config, { rows, places }),
+      expected: (shapeOf) => decodeFlops(config, { rows: shapeOf("token")[0]!, places: shapeOf("cache:k:0")[2]! }),
       resident: 0,
-      scores: () => false
+      time: () => Number.NaN
     }
   }
 })
@@ -166,12 +174,15 @@ const encoding = (config: EncoderConfig, batch: number, time: number): Work => (
       sizes: { batch, time },
       dtype: "bf16",
       stored: new Set(),
-      expected: {
-        products: 2 * batch * time * matrices,
-        attention: 4 * config.layers * batch * config.hiddenSize * time ** 2
+      expected: (shapeOf) => {
+        const [rows, places] = shapeOf("ids")
+        return {
+          products: 2 * rows! * places! * matrices,
+          attention: 4 * config.layers * rows! * config.hiddenSize * places! ** 2
+        }
       },
       resident: 0,
-      scores: isScores(time)
+      time: (shapeOf) => shapeOf("ids").at(-1)!
     }
   }
 })

@@ -27,6 +27,7 @@ import type { Executable } from "./Executable.ts"
 import { deviceFailure } from "./failure.ts"
 import { accountOf } from "./hlo/account.ts"
 import { bf16Of } from "./inBf16.ts"
+import { inOrder } from "./inOrder.ts"
 import { fusedAttention } from "./lower/fusedAttention.ts"
 import { xlaNumericClass } from "./numericClass.ts"
 import { inShares, Placing } from "./Placing.ts"
@@ -156,7 +157,9 @@ const make = Effect.fnUntraced(function* ({ dtype = "f32", executables, mesh, pl
   const fused = plugin.name === "cuda" && dtype === "bf16" && mesh === undefined
 
   const entryOf = (given: Program): ProgramEntry => {
-    const program = dtype === "bf16" ? bf16Of(given) : given
+    const computed = dtype === "bf16" ? bf16Of(given) : given
+    // the CPU plugin forgets barriers before it orders a program
+    const program = plugin.name === "cuda" ? inOrder(computed) : computed
     const digest = digestOf(program)
     const entry = entries.get(digest) ?? new ProgramEntry(program, placing?.bucket, { attention: fused })
     entries.delete(digest)

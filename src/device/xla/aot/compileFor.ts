@@ -6,6 +6,7 @@ import type { Program } from "../../../tensor/Program.ts"
 import type { NumericClass } from "../../numericClass.ts"
 import { type CompileOptions, compileOptions } from "../compileOptions.ts"
 import { inBf16 } from "../inBf16.ts"
+import { inOrder } from "../inOrder.ts"
 import { fusedAttention } from "../lower/fusedAttention.ts"
 import { ProgramEntry } from "../ProgramEntry.ts"
 import type { Sizes } from "../Variant.ts"
@@ -24,7 +25,7 @@ export interface ForTarget extends CompileOptions {
 export const writeFor = (program: Program, sizes: Sizes, options: ForTarget): Written => {
   const { dtype, fused = dtype === "bf16", stored } = options
   const own = dtype === "bf16" ? inBf16(program, stored === undefined ? {} : { stored }) : program
-  const entry = new ProgramEntry(own, undefined, { attention: fused })
+  const entry = new ProgramEntry(inOrder(own), undefined, { attention: fused })
   return writeProgram(entry.static(sizes).program, undefined, fused ? fusedAttention : undefined)
 }
 
