@@ -27,13 +27,14 @@ const { positionals, values } = parseArgs({
 const sum = (numbers: ReadonlyArray<number>) => numbers.reduce((a, b) => a + b, 0)
 
 const compile = async (name: string, work: Work) => {
-  const { dtype, expected: formula, program, resident, sizes, stored, time } = work.make()
+  const { dtype, expected: formula, program, resident, scores, sizes, stored } = work.make()
   const topology = new Topology(openPlugin(locateCompiler()), h100)
   const before = process.cpuUsage()
   const { compiled, written } = await compileFor(topology, program, sizes, { dtype, stored })
   const spent = process.cpuUsage(before)
   const shapeOf = (name: string) => written.inputs.find((port) => port.name === name)!.shape
   const expected = formula(shapeOf)
+  const { time, width } = scores(shapeOf)
   const memory = compiled.memory()
   const hlo = compiled.module()
   const { attentionFlops, calls, collectives, products } = accountOf(hlo)
@@ -67,7 +68,7 @@ const compile = async (name: string, work: Work) => {
     overwrittenArguments: hlo.overwritten.length,
     notOverwritten: donated.filter((i) => !hlo.overwritten.includes(i)).map((i) => written.inputs[i]!.name),
     fusedAttention: Object.fromEntries(Object.entries(calls).filter(([target]) => target.startsWith("__cudnn$fmha"))),
-    scoreMatrices: products.filter(({ shape: { dims } }) => dims.length > 2 && dims.at(-1) === time(shapeOf)).length,
+    scoreMatrices: products.filter(({ depth, shape }) => shape.dims.at(-1) === time && depth === width).length,
     collectiveBytes: collectives
   }
 }

@@ -28,8 +28,11 @@ export interface Made {
   }
   /** Bytes on the card beside the program's own arguments. */
   readonly resident: number
-  /** Places of a row, as padded: what a matrix of scores has along its last axis. */
-  readonly time: (shapeOf: (input: string) => ReadonlyArray<number>) => number
+  /** Places of a row, as padded, and the width of a head: what tells a matrix of scores. */
+  readonly scores: (shapeOf: (input: string) => ReadonlyArray<number>) => {
+    readonly time: number
+    readonly width: number
+  }
 }
 
 export interface Work {
@@ -107,7 +110,7 @@ const training = (
           rank
         }),
       resident: bytes(table, 8),
-      time: (shapeOf) => shapeOf("ids").at(-1)!
+      scores: (shapeOf) => ({ time: shapeOf("ids").at(-1)!, width: config.headSize })
     }
   }
 })
@@ -123,7 +126,7 @@ const optimizer = (config: DecoderConfig, lora?: LoraSettings): Work => ({
       stored: new Set(),
       expected: () => ({ products: 0, attention: 0 }),
       resident: lora === undefined ? 0 : bytes(decoderParameters(config), 2),
-      time: () => Number.NaN
+      scores: () => ({ time: Number.NaN, width: 0 })
     }
   }
 })
@@ -140,7 +143,7 @@ const decoding = (config: DecoderConfig, rows: number, places: number): Work => 
       stored: new Set([...decoderParameters(config).map(({ name }) => name), ...caches]),
       expected: (shapeOf) => decodeFlops(config, { rows: shapeOf("token")[0]!, places: shapeOf("cache:k:0")[2]! }),
       resident: 0,
-      time: () => Number.NaN
+      scores: () => ({ time: Number.NaN, width: 0 })
     }
   }
 })
@@ -182,7 +185,7 @@ const encoding = (config: EncoderConfig, batch: number, time: number): Work => (
         }
       },
       resident: 0,
-      time: (shapeOf) => shapeOf("ids").at(-1)!
+      scores: (shapeOf) => ({ time: shapeOf("ids").at(-1)!, width: config.hiddenSize / config.heads })
     }
   }
 })

@@ -9,6 +9,8 @@ export interface Product {
   /** Dtype of the operands that are multiplied. */
   readonly dtype: string
   readonly shape: HloShape
+  /** Numbers that are multiplied and added up for one element. */
+  readonly depth: number
   /** Multiplications and additions, all runs of it together. */
   readonly flops: number
 }
@@ -77,6 +79,7 @@ export const accountOf = (module: HloModule): Account => {
           name: x.name,
           dtype: x.operands[0]!.shape.element,
           shape,
+          depth,
           flops: 2 * elementsOf(shape) * depth * times
         })
       }
