@@ -1,7 +1,8 @@
 /**
  * A tensor in a WebGPU device's memory. WebGPU forbids that one dispatch reads and writes the same buffer, so a program
- * that updates a tensor in place (weights, moments) computes into a second buffer, which then becomes the first: nothing is
- * copied, and the tensor takes twice its memory from the first such run on.
+ * whose last operator reads the tensor that it updates computes into a second buffer, which then becomes the first: nothing is
+ * copied, and the tensor takes twice its memory from the first such run on. Where every reader comes before the operator that
+ * writes (AdamW's moments), one buffer does.
  */
 import type { Dtype } from "../../../tensor/Tensor.ts"
 import { byteWidth } from "../../../tensor/Tensor.ts"
