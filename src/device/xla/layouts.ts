@@ -5,9 +5,10 @@
  */
 import type { Program } from "../../tensor/Program.ts"
 import { reach } from "../../tensor/rewrite.ts"
-import type { Tensor } from "../../tensor/Tensor.ts"
+import type { Node, Tensor } from "../../tensor/Tensor.ts"
 import type { Mesh } from "../mesh.ts"
-import { type Placement, type Spec, specText } from "./sharding.ts"
+import { fixedShape } from "./Lowering.ts"
+import { fitted, isWhole, laidAs, type Placement, type Spec, specText, whole } from "./sharding.ts"
 
 export interface Layouts {
   readonly mesh: Mesh
@@ -20,19 +21,40 @@ export interface Layouts {
 const placewise: ReadonlySet<string> = new Set(["unary", "binary", "compare", "select", "cast", "reduce"])
 
 /**
+ * How `[groupSize, groups, ...]`, fed in parts of groups, is cut once its first axes are one: by rows, evenly. Undefined for
+ * anything else. (The cut would be lost otherwise, and every device compute all rows: groups are the inner one of the two.)
+ */
+const byRows = ({ inputs: [x], op, outputs: [y] }: Node, { inputs, mesh }: Layouts): Spec | undefined => {
+  if (op.kind !== "reshape" || x!.node.op.kind !== "input") return undefined
+  const [size, groups, ...rest] = fixedShape(x!.shape)
+  const cut = inputs.get(x!.node.op.name)?.spec[1] ?? []
+  const to = fixedShape(y!.shape)
+  if (size === undefined || groups === undefined || cut.length === 0) return undefined
+  if (to[0] !== size * groups || to.slice(1).join() !== rest.join()) return undefined
+  const { spec } = fitted(mesh, laidAs([cut, ...whole(to.length - 1)]), to)
+  return isWhole(spec) ? undefined : spec
+}
+
+/**
  * The tensors that are computed with in another layout than they are kept in, with that layout: inputs, or what they are cast
  * to, for half the bytes need moving then.
  * @param program of primitives
  */
-export const computedSpecs = (program: Program, { inputs }: Layouts): ReadonlyMap<Tensor, Spec> => {
+export const computedSpecs = (program: Program, layouts: Layouts): ReadonlyMap<Tensor, Spec> => {
+  const { inputs } = layouts
   const specs = new Map<Tensor, Spec>()
   for (const [name, x] of program.inputs) {
     const { compute, spec } = inputs.get(name) ?? {}
     if (spec !== undefined && compute !== undefined && specText(compute) !== specText(spec)) specs.set(x, compute)
   }
-  if (specs.size === 0) return specs
   const read = new Set<Tensor>()
-  for (const { inputs: operands, op, outputs } of reach([...program.outputs.values()])) {
+  for (const node of reach([...program.outputs.values()])) {
+    const { inputs: operands, op, outputs } = node
+    const rows = byRows(node, layouts)
+    if (rows !== undefined) {
+      specs.set(outputs[0]!, rows)
+      read.add(outputs[0]!)
+    }
     if (op.kind === "cast" && specs.has(operands[0]!)) specs.set(outputs[0]!, specs.get(operands[0]!)!)
     if (!placewise.has(op.kind)) for (const x of operands) read.add(x)
   }

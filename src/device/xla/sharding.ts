@@ -89,7 +89,10 @@ const modelRules: ReadonlyArray<readonly [name: RegExp, axis: number]> = [
   [/\.self_attn\.qkv\.(weight|bias)$/, 0],
   [/\.self_attn\.o_proj\.weight$/, 1],
   [/\.mlp\.gate_up\.(weight|bias)$/, 0],
-  [/\.mlp\.down_proj\.weight$/, 1]
+  [/\.mlp\.down_proj\.weight$/, 1],
+  // adapters, as the outputs and inputs that they go with
+  [/\.(self_attn\.[qkv]|mlp\.(gate|up))_proj\.lora_B$/, 0],
+  [/\.(self_attn\.o|mlp\.down)_proj\.lora_A$/, 1]
 ]
 
 /**

@@ -38,6 +38,8 @@ describe("rules", () => {
     expect(text("model=2", qkv)).toBe("model, computed model,")
     expect(text("model=2", down)).toBe(",model computed ,model")
     expect(text("model=2", { name: "lm_head.weight", shape: [100, 32] })).toBe("model, computed model,")
+    expect(text("model=2", { name: `${at}.self_attn.k_proj.lora_B`, shape: [16, 4] })).toBe("model, computed model,")
+    expect(text("model=2", { name: `${at}.mlp.down_proj.lora_A`, shape: [4, 96] })).toBe(",model computed ,model")
     expect(text("fsdp=2,model=2", qkv)).toBe("model,fsdp computed model,")
     expect(text("fsdp=2,model=2", down)).toBe("fsdp,model computed ,model")
     expect(text("model=2", { name: "encoder.layer.0.output.dense.weight", shape: [32, 64] })).toBe(", computed ,")
