@@ -68,7 +68,9 @@ const compile = async (name: string, work: Work) => {
     overwrittenArguments: hlo.overwritten.length,
     notOverwritten: donated.filter((i) => !hlo.overwritten.includes(i)).map((i) => written.inputs[i]!.name),
     fusedAttention: Object.fromEntries(Object.entries(calls).filter(([target]) => target.startsWith("__cudnn$fmha"))),
-    scoreMatrices: products.filter(({ depth, shape }) => shape.dims.at(-1) === time && depth === width).length,
+    scoreMatrices: products.filter(
+      ({ depth, shape: { dims } }) => dims.length > 2 && dims.at(-1) === time && depth === width
+    ).length,
     collectiveBytes: collectives
   }
 }
