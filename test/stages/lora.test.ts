@@ -214,6 +214,24 @@ describe("lora", () => {
       })
       assert.deepInclude(mixed, { _tag: "GrpoRefused", path: "reference.mix" })
 
+      // A policy that is trained whole has the incoming adapter in its weights, and so has a reference that follows it.
+      const { lora: _, ...merged } = all
+      const followed = {
+        inputs: { ...inputs, policy: whole.out.policy },
+        params: { ...merged, learningRate: 1e-3, updatesPerStep: 1, reference: { syncEvery: 1 } },
+        seed: 4
+      }
+      const three = yield* runStage(grpo, { dir: fresh(), ...followed, params: { ...followed.params, steps: 3 } })
+      for (const { values } of three.said.metrics) assert.isBelow(Math.abs(values["kl"]!), 1e-6)
+      const two = yield* runStage(grpo, { dir: fresh(), ...followed, params: { ...followed.params, steps: 2 } })
+      const third = yield* runStage(grpo, {
+        dir: fresh(),
+        ...followed,
+        params: { ...followed.params, steps: 3 },
+        resume: { step: 2, dir: two.out.checkpoint, state: two.said.handedOver[0]!.state }
+      })
+      assert.deepStrictEqual([...timeless(two.said), ...timeless(third.said)], timeless(three.said))
+
       // An adapter that came in is part of the reference: the KL begins at 0 all the same.
       const on = yield* runStage(grpo, {
         dir: fresh(),
@@ -234,14 +252,12 @@ describe("lora", () => {
     })
     assert.throws(() => decode({ lora: { targets: ["q_proj", "query"] } }), /"q_proj"|q_proj/)
     assert.throws(() => decode({ lora: { rank: 0 } }))
-    const asked = Schema.decodeUnknownSync(grpo.params)({ lora: {}, reference: { syncEvery: 1, mix: 0.5 } })
+    const asked = Schema.decodeSync(grpo.params)({ lora: {}, reference: { syncEvery: 1, mix: 0.5 } })
     assert.deepStrictEqual(
       grpoRefusals(asked).map(({ path }) => path),
       ["reference.mix"]
     )
-    assert.throws(() =>
-      Schema.decodeUnknownSync(grpo.params, { onExcessProperty: "error" })({ lora: { dropout: 0.1 } })
-    )
+    assert.throws(() => Schema.decodeSync(grpo.params, { onExcessProperty: "error" })({ lora: { dropout: 0.1 } }))
   })
 
   it.live("policy: an adapter's folder with its model, or the model by the parameter `base`", () =>
@@ -271,6 +287,10 @@ describe("lora", () => {
         String(yield* failStage(basePolicy, taken(inputs.policy, inputs.policy))),
         "is a whole model, not an adapter"
       )
+      const config = JSON.parse(bytes(alone, "adapter_config.json").toString()) as object
+      const named = { ...config, base_model_name_or_path: "org/model", revision: null }
+      writeFileSync(join(alone, "adapter_config.json"), JSON.stringify(named))
+      assert.include(String(yield* failStage(basePolicy, taken(alone))), "base: hf://org/model@<commit>")
     })
   )
 })

@@ -34,7 +34,8 @@ export const openReference = Effect.fn("grpo.reference")(function* (
 })
 
 const secondModel = Effect.fnUntraced(function* (dir: string, params: GrpoParams) {
-  const reference = yield* PolicyModel.load(dir)
+  // An adapter that came in is part of the model here, as it is of the policy that is trained whole.
+  const reference = yield* PolicyModel.load(dir, { lora: null })
   const { mix, syncEvery } = params.reference
   const moves = syncEvery > 0
   return {
@@ -49,7 +50,7 @@ const secondModel = Effect.fnUntraced(function* (dir: string, params: GrpoParams
     }),
     restore: Effect.fnUntraced(function* (checkpoint: string) {
       if (!moves) return
-      const saved = yield* PolicyModel.load(folder(checkpoint))
+      const saved = yield* PolicyModel.load(folder(checkpoint), { lora: null })
       yield* mixWeights(reference.weights, saved.weights, 1)
     }, Effect.scoped)
   }
