@@ -300,7 +300,7 @@ const make = Effect.fnUntraced(function* (model: Parts, options: SamplerOptions)
         if (part !== "frozen") yield* writeAdapter(folder, config, adapter)
         if (part === "trained") return
         const below = `${folder}/${baseFolder}`
-        yield* fs.makeDirectory(below).pipe(Effect.mapError(refused(below, "written")))
+        yield* fs.makeDirectory(below, { recursive: true }).pipe(Effect.mapError(refused(below, "written")))
         if (origin === undefined) return yield* saveFolder(below, table, weights, texts, dtype)
         yield* writeTexts(below, texts)
         yield* linkWeights(origin, below)

@@ -234,10 +234,12 @@ export const linkWeights = Effect.fn("linkWeights")(function* (
 ): Effect.fn.Return<void, ModelError, FileSystem> {
   const fs = yield* FileSystem
   for (const name of yield* weightFiles(from)) {
-    const [source, target] = [`${from}/${name}`, `${to}/${name}`]
-    yield* fs.link(source, target).pipe(
-      Effect.catch(() => fs.copyFile(source, target)),
-      Effect.mapError(refused(target, "written"))
-    )
+    const target = `${to}/${name}`
+    yield* Effect.gen(function* () {
+      // A link to a link would point elsewhere from another folder (the hub's own cache has such).
+      const source = yield* fs.realPath(`${from}/${name}`)
+      yield* fs.remove(target, { force: true })
+      yield* fs.link(source, target).pipe(Effect.catch(() => fs.copyFile(source, target)))
+    }).pipe(Effect.mapError(refused(target, "written")))
   }
 })

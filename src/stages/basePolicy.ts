@@ -49,12 +49,23 @@ export class NotAnAdapter extends Schema.TaggedError<NotAnAdapter>()("NotAnAdapt
   }
 }
 
+export class UnpinnedBase extends Schema.TaggedError<UnpinnedBase>()("UnpinnedBase", {
+  folder: Schema.String,
+  name: Schema.String
+}) {
+  override get message() {
+    return `policy: the adapter ${this.folder} is of ${this.name} and does not say at which commit: name it, \`base: hf://${this.name}@<commit>\`, or a folder`
+  }
+}
+
 /** The model below an adapter: the one that is asked for, or lies in its folder, or has the name on the hub that PEFT wrote down. */
 const baseOf = Effect.fnUntraced(function* (folder: string, { base }: AdapterConfig, asked: string | undefined) {
   if (asked !== undefined) return yield* openModel(asked)
   const inside = existsSync(join(folder, baseFolder, "config.json"))
   if (!inside && base !== undefined && /^[\w.-]+\/[\w.-]+$/.test(base.name) && !existsSync(base.name)) {
-    return yield* openModel(`hf://${base.name}@${base.revision ?? "main"}`)
+    // A branch may move, and nothing in the task's key would say so.
+    if (!/^[0-9a-f]{40}$/.test(base.revision ?? "")) return yield* new UnpinnedBase({ folder, name: base.name })
+    return yield* openModel(`hf://${base.name}@${base.revision}`)
   }
   return yield* modelFolder(folder)
 })

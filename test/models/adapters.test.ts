@@ -242,6 +242,18 @@ layer(cpu)("policies with an adapter", (it) => {
       yield* same.save(second)
       assert.deepStrictEqual(yield* contents(second), files)
 
+      // From a folder of links, as the hub's cache has them, and over what was saved there before.
+      const linked = yield* temporary
+      for (const name of Object.keys(yield* contents(folder)))
+        yield* fs.symlink(`${folder}/${name}`, `${linked}/${name}`)
+      const again = yield* Policy.load(linked, { lora: { ...lora, seed: 3 } })
+      for (let i = 0; i < 2; i++) yield* again.save(second)
+      assert.strictEqual(
+        yield* fs.realPath(`${second}/base/model.safetensors`),
+        `${yield* fs.realPath(second)}/base/model.safetensors`
+      )
+      assert.strictEqual((yield* contents(second))["base/model.safetensors"], files["base/model.safetensors"])
+
       const on = yield* Policy.load(out, { lora: { ...lora, seed: 4 } })
       assert.isFalse(on.adapter!.isNew)
       assert.isFalse(on.merged)
