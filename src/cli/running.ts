@@ -94,7 +94,7 @@ const watching = Effect.fnUntraced(function* (request: Request, plan: Plan, want
     tasks,
     cells: plan.cells.length,
     unshared: unshared(plan),
-    jobs: request.jobs ?? slotsOf(plan, request.mesh),
+    jobs: slotsOf(plan, request),
     past: cached < tasks.length ? yield* past(request.warehouse) : new Map(),
     warehouse: near(request.warehouse),
     retry: again(request),

@@ -60,18 +60,25 @@ type Message =
 /** CPU threads that a task keeps busy. */
 export const threadsOf = (task: Pick<PlannedTask, "class">): number => Math.max(1, task.class?.threads ?? 1)
 
-/**
- * How many tasks fit at once: floor(cores / threads of the widest), at least one; and one where they compute on WebGPU, whose
- * adapter is lent to one task at a time.
- */
+/** How many tasks fit on the processor at once: floor(cores / threads of the widest), at least one. */
 export const cpuSlots = (plan: Pick<Plan, "tasks">, cores = availableParallelism()): number =>
-  plan.tasks.some((task) => task.class?.provider === "webgpu")
-    ? 1
-    : Math.max(1, Math.floor(cores / Math.max(1, ...plan.tasks.map(threadsOf))))
+  Math.max(1, Math.floor(cores / Math.max(1, ...plan.tasks.map(threadsOf))))
 
-/** The same, where each task may have several devices: then it has all of them, and is alone. */
-export const slotsOf = (plan: Pick<Plan, "tasks">, mesh: Mesh | undefined, cores?: number): number =>
-  mesh === undefined ? cpuSlots(plan, cores) : 1
+/**
+ * How many tasks run at once: as many as are asked for, else as many as fit. A task that has all devices of a mesh, or a WebGPU
+ * adapter, is alone whatever is asked for.
+ */
+export const slotsOf = (
+  plan: Pick<Plan, "tasks">,
+  {
+    cores,
+    jobs,
+    mesh
+  }: { readonly jobs?: number | undefined; readonly mesh?: Mesh | undefined; readonly cores?: number }
+): number =>
+  mesh !== undefined || plan.tasks.some((task) => task.class?.provider === "webgpu")
+    ? 1
+    : (jobs ?? cpuSlots(plan, cores))
 
 /** Device stages are what takes long; the rest are seconds. Only proportions matter. */
 const costOf = (task: PlannedTask): number => (task.class === null ? 1 : 10)
@@ -138,7 +145,7 @@ interface Live {
 const makeRun = Effect.fnUntraced(function* (plan: Plan, options: RunOptions, place: Workplace, indexing: Indexing) {
   const { onEvent } = options
   const cores = options.cores ?? availableParallelism()
-  const jobs = options.jobs ?? slotsOf(plan, options.mesh, cores)
+  const jobs = slotsOf(plan, { ...options, cores })
   const scope: Scope.Scope = yield* Effect.scope
   const mailbox = yield* Queue.unbounded<Message>()
   const tasks = new Tasks(plan, options.wanted, place)

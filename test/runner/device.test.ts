@@ -69,7 +69,13 @@ describe("from YAML to a device", () => {
         })
         const first = yield* planned
         const mesh = parseMesh(4, "data=2,model=2")
-        assert.deepStrictEqual([slotsOf(first, mesh, 4), slotsOf(first, undefined, 4)], [1, 4])
+        const slots = [
+          slotsOf(first, { mesh, cores: 4 }),
+          slotsOf(first, { mesh, jobs: 3, cores: 4 }),
+          slotsOf(first, { cores: 4 }),
+          slotsOf(first, { jobs: 3, cores: 4 })
+        ]
+        assert.deepStrictEqual(slots, [1, 1, 4, 3])
         const { summary, events } = yield* runPlan(warehouse, first, { mesh })
         assert.deepInclude(summary, { ran: 1, failed: 0 }, JSON.stringify(events))
         const [attempt = ""] = readdirSync(join(warehouse, "attempts"))
