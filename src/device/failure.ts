@@ -19,6 +19,9 @@ export class FeedMismatch extends Error {
   }
 }
 
+/** A program that this device cannot have, which may only be known once its sizes are. */
+export class Unsuitable extends Error {}
+
 /** A device tensor was used after its scope closed. */
 export class ReleasedTensor extends Error {}
 
@@ -44,6 +47,7 @@ export const failureBy =
     if (error instanceof Error && (isMemory(error) || error.message.includes("Array buffer allocation failed"))) {
       return deviceError(new OutOfMemory({ what: `program ${program}`, bytes: null }))
     }
+    if (error instanceof Unsuitable) return deviceError(new LoadFailed({ program, node: null, detail: error.message }))
     const native = read(error)
     if (native !== undefined) {
       const parts = { program, ...native }

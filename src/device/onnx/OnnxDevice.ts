@@ -134,7 +134,7 @@ export const makeOnnxDevice = (runtime: Runtime, provider: Provider, options: Se
         try: () => provider.tensor(name, dtype, shape, init === "zeros"),
         catch: (error) => {
           if (error instanceof RangeError) return deviceError(new OutOfMemory({ what: `tensor ${name}`, bytes: size }))
-          throw error
+          return deviceFailure(`tensor ${name}`, "run")(error)
         }
       }),
       (own) =>

@@ -34,7 +34,13 @@ const layer = (options: Partial<SessionsOptions> = {}): Layer.Layer<Device, Devi
         adapter: gpu.adapter.name,
         tensor: (name, dtype, shape, zeros) => {
           const tensor = new GpuTensor(gpu, name, dtype, shape)
-          if (zeros) tensor.clear()
+          if (!zeros) return tensor
+          try {
+            tensor.clear()
+          } catch (error) {
+            tensor.release()
+            throw error
+          }
           return tensor
         },
         isOwn: (tensor: DeviceTensor) => tensor instanceof GpuTensor,

@@ -4,7 +4,7 @@ import { allocate, type Block, pointerArray } from "../ffi.ts"
 import { type Mesh, meshDevices } from "../mesh.ts"
 import { type CompiledMemory, memoryOf } from "./analysis.ts"
 import { type Client, DeviceBuffer } from "./Client.ts"
-import { Arguments, namedValuesAt } from "./pjrt.ts"
+import { Arguments } from "./pjrt.ts"
 import { type Laid, Spread } from "./Spread.ts"
 import { type Placement, shareShape } from "./sharding.ts"
 
@@ -23,7 +23,7 @@ export interface Signature {
 
 const list = (count: number) => {
   const block = allocate(count * 8)
-  return { block, view: new BigUint64Array(block.buffer, block.byteOffset, count), numbers: count }
+  return { block, view: new BigUint64Array(block.buffer, block.byteOffset, count) }
 }
 
 export class Executable {
@@ -111,12 +111,6 @@ export class Executable {
     } catch {
       return null
     }
-  }
-
-  /** XLA's estimate of the work, by its own names (`flops`, `bytes accessed`, ...). */
-  cost(): Readonly<Record<string, unknown>> {
-    const a = this.client.pjrt.call("Executable_GetCostAnalysis", (args) => args.pointer(16, this.unloaded))
-    return namedValuesAt(a.pointerAt(32), a.sizeAt(24))
   }
 
   serialize(): Uint8Array {

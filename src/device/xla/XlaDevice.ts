@@ -255,7 +255,7 @@ const make = Effect.fnUntraced(function* ({ dtype = "f32", executables, mesh, pl
   /** The elements of buffers, for the host: copied all at once, waited for without blocking. */
   const fetch = async (buffers: ReadonlyArray<Laid>): Promise<ReadonlyArray<TypedArray>> => {
     const copies = buffers.map((buffer) => gatherUp(client, mesh, buffer, zerosOf))
-    for (const { events } of copies) for (const event of events) await pjrt.settle(event)
+    await pjrt.settleAll(copies.flatMap(({ events }) => events))
     return copies.map(({ finish }) => finish())
   }
 
@@ -276,7 +276,7 @@ const make = Effect.fnUntraced(function* ({ dtype = "f32", executables, mesh, pl
     const { events, fetched, spent } = variant.start(feeds, into, sizes)
     try {
       peakBytes = Math.max(peakBytes, client.bufferBytes + variant.temporary)
-      for (const event of events) await pjrt.settle(event)
+      await pjrt.settleAll(events)
       const arrays = await fetch(fetched.map(({ buffer }) => buffer))
       return Object.fromEntries(
         fetched.map(({ buffer, name }, i) => [name, corner(buffer, arrays[i]!, entry.shapeOf(name, sizes))])

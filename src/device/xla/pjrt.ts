@@ -312,6 +312,13 @@ export class Pjrt {
     }
   }
 
+  /** The same for several: the first failure is thrown once all have ended, as until then memory is read and written. */
+  async settleAll(events: ReadonlyArray<bigint>): Promise<void> {
+    const ended = await Promise.allSettled(events.map((event) => this.settle(event)))
+    const failed = ended.find((end) => end.status === "rejected")
+    if (failed) throw failed.reason
+  }
+
   destroyEvent(event: bigint): void {
     this.call("Event_Destroy", (a) => a.pointer(16, event))
   }

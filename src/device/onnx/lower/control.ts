@@ -7,6 +7,7 @@
  */
 
 import type { PrimitiveOf, Tensor } from "../../../tensor/Tensor.ts"
+import { Unsuitable } from "../../failure.ts"
 import { declare, type Graph, type Name } from "../Graph.ts"
 import type { Lower, Lowering } from "../Lowering.ts"
 import { maxUnrolled } from "../provider.ts"
@@ -120,7 +121,7 @@ const unrolled = (
   const { body, carried, scanned, reverse } = op
   const trips = tripsOf(op, to)
   if (trips > maxUnrolled) {
-    throw new RangeError(
+    throw new Unsuitable(
       `a loop of ${trips} trips: this provider has no loops, and at most ${maxUnrolled} trips are unrolled; use larger chunks`
     )
   }

@@ -7,7 +7,6 @@ export interface Target {
   readonly name: string
   /** GpuTargetConfigProto as text. */
   readonly config: string
-  readonly memoryBytes: number
 }
 
 type Fields = { readonly [name: string]: string | number | Fields }
@@ -26,7 +25,6 @@ const h100Memory = 84_942_979_072
 /** NVIDIA H100 SXM5 with 80 GB: 132 multiprocessors of compute capability 9.0, HBM3 at 3.35 TB/s. */
 export const h100: Target = {
   name: "H100",
-  memoryBytes: h100Memory,
   config: textProto({
     gpu_device_info: {
       threads_per_block_limit: 1024,
