@@ -83,8 +83,14 @@ for (const name of wanted) {
   else {
     const folder = values.folder === undefined ? [] : ["--folder", values.folder]
     const flags = ["--disable-warning=ExperimentalWarning", "--max-old-space-size=8192"]
-    spawnSync(process.execPath, [...flags, import.meta.filename, "--child", ...folder, name], {
-      stdio: ["ignore", "inherit", "inherit"]
-    })
+    const { signal, status } = spawnSync(
+      process.execPath,
+      [...flags, import.meta.filename, "--child", ...folder, name],
+      { stdio: ["ignore", "inherit", "inherit"] }
+    )
+    if (status !== 0) {
+      console.error(`${name}: ended with ${signal ?? status}`)
+      process.exitCode = 1
+    }
   }
 }
