@@ -1,14 +1,13 @@
 /** What a valid experiment file comes to: layers, arms, sweeps, baselines, files. */
 import { createHash } from "node:crypto"
-import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs"
-import { tmpdir } from "node:os"
+import { mkdirSync, writeFileSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { Effect } from "effect"
 import { describe, expect, it } from "vitest"
 import { loadExperiment } from "../../src/dsl/load.ts"
 import type { LoadedExperiment } from "../../src/dsl/Planned.ts"
-import { load, projectRoot } from "./support.ts"
+import { fresh, load, projectRoot } from "./support.ts"
 
 const head = "name: x\npipeline: op\n"
 const arms = (e: LoadedExperiment) => e.variants.map((v) => v.arm)
@@ -273,7 +272,7 @@ describe("files", () => {
   })
 
   it("of a folder by names and bytes, hidden files aside; hub models by their revision", async () => {
-    const dir = mkdtempSync(join(tmpdir(), "overtone-model-"))
+    const dir = fresh()
     mkdirSync(join(dir, "sub"))
     writeFileSync(join(dir, "sub", "w"), "1")
     const sha = async () => each(await load(head, { set: [`estimator.encoder=${dir}`] }), "estimator.encoder.sha256")[0]
@@ -289,7 +288,7 @@ describe("files", () => {
 
 describe("pipelines", () => {
   it("as a file beside the YAML, and as a package's export", async () => {
-    const dir = mkdtempSync(join(tmpdir(), "overtone-package-"))
+    const dir = fresh()
     const module = `export { default } from ${JSON.stringify(fileURLToPath(new URL("./project/pipelines/plain.ts", import.meta.url)))}\n`
     mkdirSync(join(dir, "node_modules/@lab/p/dist"), { recursive: true })
     writeFileSync(join(dir, "node_modules/@lab/p/dist/mine.js"), module)

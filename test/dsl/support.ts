@@ -1,18 +1,21 @@
 /** Experiment files in a temporary folder, loaded against the project of toy stages beside this file. */
-import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs"
-import { tmpdir } from "node:os"
+import { mkdirSync, writeFileSync } from "node:fs"
 import { basename, dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { Effect, Exit } from "effect"
 import { loadExperiment } from "../../src/dsl/load.ts"
 import type { LoadedExperiment } from "../../src/dsl/Planned.ts"
 import { InvalidExperiment, type Problem } from "../../src/dsl/problems.ts"
+import { freshFolder } from "../support/folders.ts"
 
 export const projectRoot = fileURLToPath(new URL("./project", import.meta.url))
 
+/** A new empty folder, gone after the test file. */
+export const fresh = freshFolder("dsl")
+
 /** Writes files into a fresh folder and gives its path. */
 export const folder = (files: Readonly<Record<string, string>>): string => {
-  const dir = mkdtempSync(join(tmpdir(), "overtone-dsl-"))
+  const dir = fresh()
   for (const [name, text] of Object.entries(files)) {
     mkdirSync(dirname(join(dir, name)), { recursive: true })
     writeFileSync(join(dir, name), text)
