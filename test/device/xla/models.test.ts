@@ -2,11 +2,9 @@
  * The same models on XLA and on onnxruntime: losses of the first five steps within 1e-3, what is sampled within float32's
  * rounding of what is scored, embeddings alike. Prompts and answers of many lengths, so that most programs are padded.
  */
-import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer } from "effect"
+import { Effect } from "effect"
 import { Device } from "../../../src/device/Device.ts"
-import { OnnxCpu } from "../../../src/device/onnx/OnnxCpu.ts"
 import * as SentenceEncoder from "../../../src/models/SentenceEncoder.ts"
 import { samplingDifference } from "../../../src/models/samplingDifference.ts"
 import { wordLevelFiles } from "../../../src/models/wordLevel.ts"
@@ -15,25 +13,11 @@ import { grpo } from "../../../src/objectives/grpo.ts"
 import { sft } from "../../../src/objectives/sft.ts"
 import { tinyPolicy } from "../../models/tinyPolicy.ts"
 import { worldSpec } from "../../models/world.ts"
+import { besideCpu, near, phrase } from "../agreement.ts"
 import { absent, titled, xlaCpu } from "./support.ts"
 
-const layers = [OnnxCpu.layer({ threads: 1 }), xlaCpu] as const
-
-/** The same on both devices: onnxruntime's result, then XLA's. */
-const onBoth = <A, E>(effect: Effect.Effect<A, E, Device | NodeServices.NodeServices>) =>
-  Effect.forEach(layers, (device) => effect.pipe(Effect.provide(Layer.mergeAll(device, NodeServices.layer))))
-
-const words = worldSpec.words.map((word) => word.trim()).filter((word) => /^[a-z]+$/i.test(word))
-const phrase = (count: number, from: number) =>
-  Array.from({ length: count }, (_, i) => words[(from + i * 3) % words.length]!).join(" ")
+const onBoth = besideCpu(xlaCpu)
 const rows = Array.from({ length: 12 }, (_, i) => [phrase(3 + (i % 5), i), phrase(5 + ((i * 5) % 13), i + 1)] as const)
-
-const near = (a: ReadonlyArray<number>, b: ReadonlyArray<number>, tolerance: number, what: string) => {
-  assert.strictEqual(a.length, b.length)
-  a.forEach((x, i) => {
-    assert.isAtMost(Math.abs(x - b[i]!), tolerance * Math.max(1e-6, Math.abs(x)), `${what} ${i}: ${x} and ${b[i]}`)
-  })
-}
 
 describe.skipIf(absent !== undefined)(titled("models on XLA and on onnxruntime"), () => {
   it.effect("SFT: five updates have the same losses, and the policy scores alike after them", () =>
