@@ -50,7 +50,6 @@ select a.attempt_id, a.task_key, a.code_digest, coalesce(d.detail ->> 'provider'
     when 'ARRAY' then json_array_length(d.detail, '$.fallbackNodes')::bigint
     else try_cast(d.detail ->> 'fallbackNodes' as bigint)
   end as fallback_nodes,
-  d.detail ->> 'mesh' as mesh,
   -- The journal's head says whether it did go on from a checkpoint; before there is one, what it was asked to do.
   coalesce(case when h.attempt_id is null then try_cast(a.resumes ->> 'step' as bigint) else h.resumes_step end, 0)
     as first_step,
