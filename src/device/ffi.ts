@@ -66,13 +66,17 @@ export const pooledFunctionAt = (address: bigint): ((argument: bigint) => Promis
 export const bytesAt = (address: bigint, count: number): Uint8Array<ArrayBuffer> =>
   count === 0 ? new Uint8Array(0) : new Uint8Array(koffi.view(address, count)).slice()
 
-/** How many blocks and arrays stay reachable after their addresses were given out: more than any one call is handed. */
-export const remembered = 64
-const recent = new Array<unknown>(remembered)
-let nextRecent = 0
-const remember = (memory: unknown): void => {
-  recent[nextRecent] = memory
-  nextRecent = (nextRecent + 1) % remembered
+/**
+ * How many blocks and arrays stay reachable after their addresses were given out: more than any one call is handed. Of large
+ * ones (1 MiB and more), which are a model's weights, a call has one; the last two stay.
+ */
+export const remembered = { small: 64, large: 2 }
+const ringOf = (size: number) => ({ memory: new Array<unknown>(size), next: 0 })
+const rings = { small: ringOf(remembered.small), large: ringOf(remembered.large) }
+const remember = (memory: { readonly byteLength: number }): void => {
+  const ring = memory.byteLength < 2 ** 20 ? rings.small : rings.large
+  ring.memory[ring.next] = memory
+  ring.next = (ring.next + 1) % ring.memory.length
 }
 
 /** The address of a typed array's elements. They move where the array is small: for the duration of a call only. */

@@ -33,7 +33,7 @@ describe("native memory", () => {
       return { address: block.address, block: new WeakRef(block.buffer) }
     }
     const { address, block } = forgotten()
-    for (let i = 0; i < remembered - 1; i++) allocate(8)
+    for (let i = 0; i < remembered.small - 1; i++) allocate(8)
     await collected()
     expect(new BigInt64Array(bytesAt(address, 8).buffer)[0]).toBe(567n)
     expect(block.deref()).toBeDefined()
@@ -51,6 +51,13 @@ describe("native memory", () => {
     const { array } = asked()
     await collected()
     expect(array.deref()).toBeDefined()
+  })
+
+  it("of large memory only the last is kept: weights that were copied are not held on to", async () => {
+    const large = () => new WeakRef(allocate(2 ** 21).buffer)
+    const blocks = Array.from({ length: remembered.large + 1 }, large)
+    await collected()
+    expect(blocks.map((block) => block.deref() !== undefined)).toEqual([false, true, true])
   })
 
   it("is aligned and zeroed, of its own even where it is empty, and gone when freed", () => {
