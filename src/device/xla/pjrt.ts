@@ -173,24 +173,6 @@ export const namedValues = (options: Readonly<Record<string, OptionValue>>) => {
   return { address: entries.length > 0 ? array.address : null, count: entries.length, kept: [array.block, ...kept] }
 }
 
-/** Named values in native memory: texts, integers (lists of them too), floats and truth values. */
-export const namedValuesAt = (address: bigint, count: number) => {
-  const result: Record<string, string | number | boolean | ReadonlyArray<number>> = {}
-  const bytes = bytesAt(address, 56 * count)
-  const view = new DataView(bytes.buffer)
-  for (let at = 0; at < 56 * count; at += 56) {
-    const name = textAt(view.getBigUint64(at + 16, true), Number(view.getBigUint64(at + 24, true)))
-    const [pointer, size] = [view.getBigUint64(at + 40, true), Number(view.getBigUint64(at + 48, true))]
-    const kind = view.getInt32(at + 32, true)
-    if (kind === 0) result[name] = textAt(pointer, size)
-    else if (kind === 1) result[name] = Number(view.getBigInt64(at + 40, true))
-    else if (kind === 2) result[name] = Array.from(new BigInt64Array(bytesAt(pointer, size * 8).buffer), Number)
-    else if (kind === 3) result[name] = view.getFloat32(at + 40, true)
-    else result[name] = view.getUint8(at + 40) !== 0
-  }
-  return result
-}
-
 /** A plugin's functions. */
 export class Pjrt {
   readonly path: string

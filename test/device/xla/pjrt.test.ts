@@ -1,10 +1,11 @@
 /** The binding by itself: what the plugin refuses comes back as an error with code and message, never as an abort. */
 import { describe, expect, it } from "vitest"
+import { bytesAt } from "../../../src/device/ffi.ts"
 import { locateLibrary } from "../../../src/device/onnx/library.ts"
 import { Client } from "../../../src/device/xla/Client.ts"
 import { compileOptions } from "../../../src/device/xla/compileOptions.ts"
 import { Executable } from "../../../src/device/xla/Executable.ts"
-import { namedValues, namedValuesAt, Pjrt, PjrtFailure } from "../../../src/device/xla/pjrt.ts"
+import { namedValues, Pjrt, PjrtFailure, textAt } from "../../../src/device/xla/pjrt.ts"
 import { cpuPlugin, locatePlugin } from "../../../src/device/xla/plugins.ts"
 import type { Laid } from "../../../src/device/xla/Spread.ts"
 import { absent, titled } from "./support.ts"
@@ -24,6 +25,23 @@ const failure = async (run: () => unknown): Promise<PjrtFailure> => {
     throw error
   }
   throw new Error("nothing failed")
+}
+
+/** What lies there, read back: texts, integers, floats and truth values. */
+const namedValuesAt = (address: bigint, count: number) => {
+  const result: Record<string, string | number | boolean> = {}
+  const bytes = bytesAt(address, 56 * count)
+  const view = new DataView(bytes.buffer)
+  for (let at = 0; at < 56 * count; at += 56) {
+    const name = textAt(view.getBigUint64(at + 16, true), Number(view.getBigUint64(at + 24, true)))
+    const [pointer, size] = [view.getBigUint64(at + 40, true), Number(view.getBigUint64(at + 48, true))]
+    const kind = view.getInt32(at + 32, true)
+    if (kind === 0) result[name] = textAt(pointer, size)
+    else if (kind === 1) result[name] = Number(view.getBigInt64(at + 40, true))
+    else if (kind === 3) result[name] = view.getFloat32(at + 40, true)
+    else result[name] = view.getUint8(at + 40) !== 0
+  }
+  return result
 }
 
 describe("options in bytes", () => {
