@@ -1,5 +1,5 @@
 /** A world small enough for tests, its policy, and an estimator, made once per test file by the stages themselves. */
-import { Effect } from "effect"
+import { Effect, Schema } from "effect"
 import { basePolicy } from "../../src/stages/basePolicy.ts"
 import { estimator } from "../../src/stages/estimator.ts"
 import { sft } from "../../src/stages/sft.ts"
@@ -73,3 +73,16 @@ export const timeless = ({ metrics }: Said) =>
     step,
     Object.fromEntries(Object.entries(values).filter(([name]) => !/^perf\/.*second/.test(name)))
   ])
+
+/** A reward part of one's own: the fewer lines, the more. */
+export const brief = {
+  name: "brief",
+  module: import.meta.url,
+  embeddings: false,
+  fields: { weight: Schema.Finite },
+  defaults: { weight: 1 },
+  help: { weight: "weight in the reward" },
+  score: ({ answer }: { readonly answer: { readonly candidates: ReadonlyArray<string> } }) => ({
+    value: 4 - answer.candidates.length
+  })
+}

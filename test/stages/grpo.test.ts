@@ -11,7 +11,7 @@ import { grpo, grpoWith, opGrpoParts } from "../../src/stages/grpo.ts"
 import { score } from "../../src/stages/score.ts"
 import { freshFolder } from "../support/folders.ts"
 import { attemptStage, failStage, rowsOf, runStage } from "../support/runStage.ts"
-import { timeless, tinyEstimator, tinyPolicy, tinyWorld, warmPolicy } from "./ground.ts"
+import { brief, timeless, tinyEstimator, tinyPolicy, tinyWorld, warmPolicy } from "./ground.ts"
 
 const fresh = freshFolder("grpo")
 const lastState = (dir: string) => readFileSync(join(dir, "trainer.safetensors"))
@@ -306,17 +306,6 @@ describe("grpo", () => {
   it.live("raises a reward that it is given: shorter answers are learnt in a few steps, from a part of one's own", () =>
     Effect.gen(function* () {
       const { inputs } = yield* ground
-      const brief = {
-        name: "brief",
-        module: import.meta.url,
-        embeddings: false,
-        fields: { weight: Schema.Finite },
-        defaults: { weight: 1 },
-        help: { weight: "weight in the reward" },
-        score: ({ answer }: { readonly answer: { readonly candidates: ReadonlyArray<string> } }) => ({
-          value: 4 - answer.candidates.length
-        })
-      }
       const { said } = yield* runStage(grpoWith([brief]), {
         dir: fresh(),
         inputs,

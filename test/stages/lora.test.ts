@@ -12,7 +12,7 @@ import { sft } from "../../src/stages/sft.ts"
 import { fileRef } from "../pipelines/published.ts"
 import { freshFolder } from "../support/folders.ts"
 import { attemptStage, failStage, runStage } from "../support/runStage.ts"
-import { timeless, tinyEstimator, tinyPolicy, tinyWorld, warmPolicy } from "./ground.ts"
+import { brief, timeless, tinyEstimator, tinyPolicy, tinyWorld, warmPolicy } from "./ground.ts"
 
 const fresh = freshFolder("lora")
 const bytes = (...path: ReadonlyArray<string>) => readFileSync(join(...path))
@@ -144,17 +144,6 @@ describe("lora", () => {
   it.live("grpo raises its reward by adapters alone, resumes, and its reference is the model without them", () =>
     Effect.gen(function* () {
       const { grpo: inputs } = yield* ground
-      const brief = {
-        name: "brief",
-        module: import.meta.url,
-        embeddings: false,
-        fields: { weight: Schema.Finite },
-        defaults: { weight: 1 },
-        help: { weight: "weight in the reward" },
-        score: ({ answer }: { readonly answer: { readonly candidates: ReadonlyArray<string> } }) => ({
-          value: 4 - answer.candidates.length
-        })
-      }
       const all = {
         steps: 10,
         promptsPerStep: 8,
