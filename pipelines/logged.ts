@@ -26,6 +26,7 @@ import { responses } from "overtone/stages/responses"
 import { SftParams, sft } from "overtone/stages/sft"
 import { SlatesParams, slates } from "overtone/stages/slates"
 import { type GroundParams, groundParams, layGround } from "./ground.ts"
+import { votes } from "./learning.ts"
 import { groundRefusals, tooLong, unmeasurable } from "./refusals.ts"
 
 export const loggedParams = {
@@ -35,7 +36,7 @@ export const loggedParams = {
     "candidates",
     "who answered: the policy itself, as in POPE's RQ1, or the world's behaviour policy over a known pool"
   ),
-  votes: Param.literal(["people", "equal"], "people", "whose votes are learnt from; equal is the control"),
+  votes,
   slates: SlatesParams,
   testDomain: Param.optional(
     Schema.Int.check(Schema.isGreaterThanOrEqualTo(0)),

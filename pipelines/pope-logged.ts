@@ -1,10 +1,11 @@
 /**
- * POPE on a log of one's own, or on Amazon Reviews 2023 (arXiv 2509.19333, section 5): a policy from a checkpoint, a behaviour
- * policy fine-tuned on the logged responses (POPE's GPT2-Medium; it has its own tokenizer) unless the log has its odds, training by
- * the importance-weighted objective, judged by the most-voted responses of held-out queries and by their slates.
+ * POPE and its baselines on a log of one's own, or on Amazon Reviews 2023 (arXiv 2509.19333, section 5): a policy from a checkpoint,
+ * a behaviour policy fine-tuned on the logged responses (POPE's GPT2-Medium; it has its own tokenizer) unless the log has its odds,
+ * training by `method`, judged by the most-voted responses of held-out queries and by their slates.
  *
- *     data ─┬─> fit.data ─> fit ─> behaviour ─> ips ─> answers ─> evaluate
- *           └─> references ───────────────────────────────^
+ *     data ─┬─> fit.data ─> fit ─> behaviour ─> ips ───────────┬─> answers ─> evaluate
+ *           ├─> lessons ─> topVoted, preference (the others) ──┘      ^
+ *           └─> references ───────────────────────────────────────────┘
  */
 import * as Pipeline from "overtone/dsl/Pipeline"
 import * as Param from "overtone/dsl/param"
@@ -14,12 +15,12 @@ import { EncoderParams, encoder } from "overtone/stages/encoder"
 import { EvaluateParams, evaluate } from "overtone/stages/evaluate"
 import { EvaluateOpeParams, evaluateOpe } from "overtone/stages/evaluateOpe"
 import { generate } from "overtone/stages/generate"
-import { IpsParams, ips } from "overtone/stages/ips"
 import { opeRefusals } from "overtone/stages/ips/settings"
 import { ReferencesParams, references } from "overtone/stages/references"
 import { responses } from "overtone/stages/responses"
 import { SftParams, sft } from "overtone/stages/sft"
 import { AmazonParams, amazon, SlateFileParams, slateFile } from "overtone/stages/slateFiles"
+import { learningParams, learningRefusals, learnt, votes } from "./learning.ts"
 import { unmeasurable } from "./refusals.ts"
 
 const params = {
@@ -40,7 +41,8 @@ const params = {
   encoder: EncoderParams,
   fit: SftParams,
   behaviour: BehaviourParams,
-  ips: IpsParams,
+  votes,
+  ...learningParams,
   references: ReferencesParams,
   evaluate: EvaluateParams,
   ope: EvaluateOpeParams
@@ -60,7 +62,8 @@ export default Pipeline.make(
         ? undefined
         : sft({ policy: checkpoint(p.behaviourPolicy, "behaviourPolicy"), data: data() }, p.fit).policy
     const odds = (slates: typeof held) => behaviour({ slates, policy: stand }, p.behaviour).slates
-    const { policy } = ips({ policy: checkpoint(p.policy, "policy"), slates: odds(log.train) }, p.ips)
+    const train = p.votes === "equal" ? log.equalVotes : log.train
+    const policy = learnt(p, checkpoint(p.policy, "policy"), train, () => odds(train))
     const { situations } = references({ slates: held }, p.references)
     const { encoder: estimator } = encoder({}, p.encoder)
     const { completions } = generate({ policy, situations }, p.evaluate)
@@ -71,5 +74,5 @@ export default Pipeline.make(
       value: evaluateOpe({ slates: odds(held), policy, completions }, p.ope, { node: "evaluate" }).report
     }
   },
-  { check: (p) => [...opeRefusals("ips", p.ips), ...opeRefusals("ope", p.ope), ...unmeasurable("fit", p.fit)] }
+  { check: (p) => [...learningRefusals(p), ...opeRefusals("ope", p.ope), ...unmeasurable("fit", p.fit)] }
 )

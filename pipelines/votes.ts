@@ -1,4 +1,7 @@
-/** Logged slates of the world, and what their votes prefer: the ground of POPE's baselines. */
+/**
+ * Logged slates of the world, and what their votes prefer: the ground of POPE's baselines from a warm start on. On a log of one's
+ * own they are `method`s of `pope-logged`, beside POPE.
+ */
 import * as Param from "overtone/dsl/param"
 import { preferenceSources, preferences } from "overtone/stages/preferences"
 import { SlatesParams, slates } from "overtone/stages/slates"
@@ -25,6 +28,6 @@ export const voteRefusals = ({ data }: GroundParams) =>
         {
           path: "data.source",
           message: "only the synthetic world logs slates with votes, and these situations come from a file",
-          hint: "for pairs from a file take the pipeline dpo with preferences: { from: file, path: ... }"
+          hint: "for a log of your own take the pipeline pope-logged with method: sft-top or preference; for pairs from a file dpo with preferences: { from: file, path: ... }"
         }
       ]

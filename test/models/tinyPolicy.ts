@@ -24,5 +24,9 @@ export const tinyConfig: DecoderConfig = {
   eosIds: [3]
 }
 /** With random weights. */
-export const tinyPolicy = (seed = 0, options: SamplerOptions = {}, config: Partial<DecoderConfig> = {}) =>
-  Policy.create({ config: { ...tinyConfig, ...config }, tokenizerFiles: wordLevelFiles(worldSpec), seed }, options)
+export const tinyPolicy = (
+  seed = 0,
+  options: SamplerOptions = {},
+  config: Partial<DecoderConfig> = {},
+  tokenizerFiles = wordLevelFiles(worldSpec)
+) => Policy.create({ config: { ...tinyConfig, ...config }, tokenizerFiles, seed }, options)
