@@ -136,6 +136,17 @@ const duckdb = async (): Promise<Check> => {
   }
 }
 
+/** The cards behind NVIDIA's plugin, and the driver. */
+const cuda = async (plugin: string): Promise<Check> => {
+  const { driver, findCards } = await import("../device/xla/cards.ts")
+  const found = await findCards()
+  if ("missing" in found) {
+    return warn("xla cuda", plugin, `--device xla:cuda has nothing to compute on: ${found.missing}`)
+  }
+  const cards = found.cards.map(({ kind, memory }) => (memory === null ? kind : `${kind} (${bytes(memory)})`))
+  return ok("xla cuda", `${plugin}; driver ${driver() ?? "unknown"}; ${cards.join(", ")}`)
+}
+
 /** Plugins of XLA: installed and of a version that is spoken here, or what would bring them. */
 const xla = async (): Promise<ReadonlyArray<Check>> => {
   const { cpuPlugin, cudaPlugin, installCommand, locatePlugin, mostCpuDevices } = await import(
@@ -151,12 +162,11 @@ const xla = async (): Promise<ReadonlyArray<Check>> => {
     try {
       const { Pjrt } = await import("../device/xla/pjrt.ts")
       const { major, minor } = new Pjrt(located.path).version
-      const use =
-        plugin.name === "cpu"
-          ? `; shows as many devices as --devices N asks for, ${mostCpuDevices} at most`
-          : "; no task runs on it in this version"
+      const there = `${plugin.provider} ${plugin.version} (PJRT ${major}.${minor}), ${located.path}`
       checks.push(
-        ok(`xla ${plugin.name}`, `${plugin.provider} ${plugin.version} (PJRT ${major}.${minor}), ${located.path}${use}`)
+        plugin.name === "cpu"
+          ? ok("xla cpu", `${there}; shows as many devices as --devices N asks for, ${mostCpuDevices} at most`)
+          : await cuda(there)
       )
     } catch (error) {
       checks.push(fail(`xla ${plugin.name}`, said(error), `Remove ${located.path} and install it again.`))

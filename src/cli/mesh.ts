@@ -24,7 +24,9 @@ export const meshOf = Effect.fnUntraced(function* (
   if (made === undefined) return made
   const asked = mesh === undefined ? `--devices ${devices}` : `--mesh ${mesh}`
   if (!device.startsWith("xla:")) {
-    return yield* usage(`${asked}: the device ${device} is one; several share a task on XLA only (--device xla:cpu)`)
+    return yield* usage(
+      `${asked}: the device ${device} is one; several share a task on XLA only (--device xla:cuda, xla:cpu)`
+    )
   }
   if (device === cpuPlugin.provider && meshDevices(made) > mostCpuDevices) {
     return yield* usage(`${asked}: ${device} shows ${mostCpuDevices} devices at most`)

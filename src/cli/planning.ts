@@ -6,6 +6,10 @@ import { plan as planExperiment } from "../dsl/plan.ts"
 import { warehouseLookup } from "../runner/lookup.ts"
 import { usage } from "./failure.ts"
 import { reported } from "./invalid.ts"
+import type { devices } from "./root.ts"
+
+/** What computes: devices with `auto` decided. */
+export type Provider = Exclude<(typeof devices)[number], "auto">
 
 export interface Asked {
   /** Absolute. */
@@ -13,7 +17,7 @@ export interface Asked {
   /** `key=value`, as given. */
   readonly set: ReadonlyArray<string>
   readonly warehouse: string
-  readonly provider: "cpu" | "webgpu" | "xla:cpu"
+  readonly provider: Provider
   readonly json: boolean
 }
 
@@ -23,7 +27,7 @@ export const planned = Effect.fn("exp.planned")(function* ({ file, set, warehous
   if (statSync(file).isDirectory()) return yield* usage(`${file} is a folder: name an experiment's YAML file`)
   const experiment = yield* loadExperiment(file, { set }).pipe(Effect.catchTag("InvalidExperiment", reported(json)))
   const { dtype } = experiment.compute
-  if (dtype !== "f32" && provider !== "xla:cpu") {
+  if (dtype !== "f32" && !provider.startsWith("xla:")) {
     return yield* usage(
       `compute.dtype ${dtype}: the device ${provider} computes in f32 only; leave \`dtype\` out, or name another device`
     )

@@ -37,28 +37,35 @@ export const set = Flag.String("set").pipe(
   Flag.atLeast(0)
 )
 
-/** Backends of other versions are named as such, not as unknown words. */
-export const device = Effect.gen(function* () {
-  const { device } = yield* root
-  if (device === "auto" || device === "cpu") return "cpu" as const
-  if (device === "xla:cpu" || device === "webgpu") return device
-  return yield* usage(
-    `device ${device} is not in this version: there are --device cpu, webgpu, xla:cpu, and auto, which is the CPU. \`exp doctor\` says what this machine has.`
-  )
-})
+/** The device with `auto` decided: it is the CPU until results of a card have been compared with it. */
+export const device = Effect.map(root, ({ device }) => (device === "auto" ? ("cpu" as const) : device))
 
-/** The device, which must be here: what runs asks for, and plans do not. */
+/** How many cards a device has, where it is one of cards; or why it is not here. */
+const look = async (
+  asked: "webgpu" | "xla:cpu" | "xla:cuda"
+): Promise<{ readonly cards?: number } | { readonly missing: string }> => {
+  if (asked === "xla:cuda") {
+    const { findCards } = await import("../device/xla/cards.ts")
+    const found = await findCards()
+    return "missing" in found ? found : { cards: found.cards.length }
+  }
+  if (asked === "xla:cpu") {
+    const { cpuPlugin, locatePlugin } = await import("../device/xla/plugins.ts")
+    const found = locatePlugin(cpuPlugin)
+    return "missing" in found ? found : {}
+  }
+  const { findAdapter } = await import("../device/onnx/webgpu/adapter.ts")
+  const found = await findAdapter()
+  return "missing" in found ? found : {}
+}
+
+/** The device, which must be here: what runs asks for, and plans do not; and how many cards it has, where it has cards. */
 export const deviceHere = Effect.gen(function* () {
   const asked = yield* device
-  if (asked === "cpu") return asked
-  if (asked === "webgpu") {
-    const { findAdapter } = yield* Effect.promise(() => import("../device/onnx/webgpu/adapter.ts"))
-    const found = yield* Effect.promise(findAdapter)
-    return "missing" in found ? yield* usage(`device webgpu: ${found.missing}`) : asked
-  }
-  const { cpuPlugin, locatePlugin } = yield* Effect.promise(() => import("../device/xla/plugins.ts"))
-  const located = locatePlugin(cpuPlugin)
-  return "missing" in located ? yield* usage(`device ${asked}: ${located.missing}`) : asked
+  if (asked === "cpu") return { provider: asked, cards: undefined }
+  const found = yield* Effect.promise(() => look(asked))
+  if ("missing" in found) return yield* usage(`device ${asked}: ${found.missing}`)
+  return { provider: asked, cards: found.cards }
 })
 
 const real = (path: string): string => (existsSync(path) ? realpathSync(path) : path)

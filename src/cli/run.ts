@@ -47,7 +47,7 @@ export const run = Command.make(
       return yield* usage("--keep-going and --fail-fast say opposite things; give one")
     if (jobs !== undefined && jobs < 1) return yield* usage(`--jobs ${jobs}: at least one task must run at a time`)
     if (limit !== undefined && limit < 1) return yield* usage(`--limit ${limit}: a run has at least one cell`)
-    const provider = yield* deviceHere
+    const { provider, cards } = yield* deviceHere
     const { meshOf } = yield* Effect.promise(() => import("./mesh.ts"))
     const mesh = yield* meshOf(provider, Option.getOrUndefined(given.devices), Option.getOrUndefined(given.mesh))
     const file = located(given.file)
@@ -59,6 +59,7 @@ export const run = Command.make(
       set: given.set,
       warehouse,
       provider,
+      cards,
       jobs,
       mesh,
       failFast: given.failFast,

@@ -27,6 +27,8 @@ export interface Request extends Asked {
   readonly named: string
   readonly jobs: number | undefined
   readonly mesh: Mesh | undefined
+  /** Cards of the device; undefined where it is none of cards. */
+  readonly cards: number | undefined
   readonly failFast: boolean
   readonly only: string | undefined
   readonly limit: number | undefined
@@ -156,6 +158,7 @@ export const runExperiment = Effect.fn("exp.runExperiment")(function* (request: 
         report: { ...experiment.report, baseline: experiment.baseline },
         jobs: request.jobs,
         mesh: request.mesh,
+        cards: request.cards,
         failFast: request.failFast,
         wanted,
         partial,

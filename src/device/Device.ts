@@ -10,6 +10,7 @@ import type { Program } from "../tensor/Program.ts"
 import type { Dtype } from "../tensor/Tensor.ts"
 import type { DeviceError } from "./DeviceError.ts"
 import type { HostTensor, TensorSpec, TypedArray } from "./HostTensor.ts"
+import type { MicroBatch } from "./microBatch.ts"
 import type { NumericClass } from "./numericClass.ts"
 
 /** What a run had under it; recorded with every attempt. */
@@ -28,6 +29,8 @@ export interface DeviceInfo {
   readonly numericClass: NumericClass
   /** Steps of decoding that one run should do: more than 1 where a loop in a program costs less than as many runs. Default 1. */
   readonly stepsPerRun?: number
+  /** How large a micro-batch is best; default `usualBatch`. */
+  readonly batch?: MicroBatch
   /** Where a task runs on several: how they are arranged (`data=2,model=2`). */
   readonly mesh?: string
 }

@@ -82,7 +82,8 @@ const backend = (path: string): string => fileOrNothing(fileURLToPath(new URL(pa
 const backends: Readonly<Record<string, string>> = {
   cpu: backend("../device/onnx/OnnxCpu"),
   webgpu: backend("../device/onnx/OnnxWebGpu"),
-  "xla:cpu": backend("../device/xla/XlaDevice")
+  "xla:cpu": backend("../device/xla/XlaDevice"),
+  "xla:cuda": backend("../device/xla/XlaDevice")
 }
 
 /** Cells and their tasks, each key once, inputs before users. */

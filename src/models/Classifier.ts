@@ -7,6 +7,7 @@ import { FileSystem } from "effect/FileSystem"
 import { Device } from "../device/Device.ts"
 import type { DeviceError } from "../device/DeviceError.ts"
 import { i32 } from "../device/HostTensor.ts"
+import { type MicroBatch, usualBatch } from "../device/microBatch.ts"
 import { classification } from "../objectives/classification.ts"
 import { softmax } from "../tensor/composites/softmax.ts"
 import { program } from "../tensor/Program.ts"
@@ -57,8 +58,8 @@ export interface Classifier {
   readonly save: (folder: string) => Effect.Effect<void, ModelError | DeviceError>
 }
 
-/** Places (rows x longest) of a micro-batch of texts. */
-const microBatchTokens = 8192
+/** Places (rows x longest) of a micro-batch of texts: eight times those that a policy is trained on. */
+const placesOfTexts = ({ places }: MicroBatch = usualBatch): number => 8 * places
 
 /** Loads a classifier from a folder of transformers. */
 export const load = Effect.fn("Classifier.load")(function* (
@@ -138,7 +139,7 @@ const make = Effect.fnUntraced(function* (
   const encoded = (texts: ReadonlyArray<TextOrPair>) => {
     const rows = texts.map((text) => encodeRow(tokenizer, text, maxTokens))
     const lengths = rows.map(({ ids }) => ids.length)
-    return { rows, parts: planMicroBatches(lengths, microBatchTokens).parts }
+    return { rows, parts: planMicroBatches(lengths, placesOfTexts(device.info.batch)).parts }
   }
   const probabilities: Classifier["probabilities"] = Effect.fn("Classifier.probabilities")(function* (texts) {
     const { parts, rows } = encoded(texts)
@@ -203,7 +204,7 @@ const make = Effect.fnUntraced(function* (
           return wordDropout === undefined ? whole : dropWords(whole, wordDropout, tokenizer.special, done, i)
         })
         const lengths = rows.map(({ ids }) => ids.length)
-        const { padding, parts } = planMicroBatches(lengths, microBatchTokens)
+        const { padding, parts } = planMicroBatches(lengths, placesOfTexts(device.info.batch))
         for (const part of parts) {
           yield* trainer.accumulate({
             ...packTexts(

@@ -251,7 +251,11 @@ const make = Effect.fnUntraced(function* (model: Parts, options: SamplerOptions)
     }),
     generationStats: Effect.sync(() => ({ ...stats })),
     logprobs: Effect.fn("Policy.logprobs")(function* (sequences, scoring = {}) {
-      const { adapter: other, microBatchTokens = 4 * placesPerMicroBatch(config), temperature = 1 } = scoring
+      const {
+        adapter: other,
+        microBatchTokens = 4 * placesPerMicroBatch(config, device.info.batch),
+        temperature = 1
+      } = scoring
       const factors = other === null || !adapter ? [] : (other ?? adapter.weights)
       const scoreLoaded = yield* other === null ? scorePlain : scoreAdapted
       for (const sequence of sequences) yield* fits(sequence)

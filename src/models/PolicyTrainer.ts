@@ -4,7 +4,7 @@
  */
 import { Effect, type Scope } from "effect"
 import type { FileSystem } from "effect/FileSystem"
-import type { Device } from "../device/Device.ts"
+import { Device } from "../device/Device.ts"
 import type { DeviceError } from "../device/DeviceError.ts"
 import type { TokenObjective } from "../objectives/Objective.ts"
 import { type BatchValues, packInputs } from "./batchInputs.ts"
@@ -75,7 +75,7 @@ export const makePolicyTrainer = Effect.fn("Policy.trainer")(function* (
   const table = decoderParameters(config)
   const { dropoutSeed = 0, microBatchTokens, rematerialise = false, temperature = 1 } = training
   const { groupSize = 1 } = objective
-  const places = microBatchTokens ?? placesPerMicroBatch(config, rematerialise)
+  const places = microBatchTokens ?? placesPerMicroBatch(config, (yield* Device).info.batch, rematerialise)
   const trainer = yield* makeTrainer({
     name: `policy.${objective.name}`,
     ...(adapter

@@ -6,6 +6,7 @@ import { Effect, Schema, Scope } from "effect"
 import { FileSystem } from "effect/FileSystem"
 import { Device } from "../device/Device.ts"
 import type { DeviceError } from "../device/DeviceError.ts"
+import { type MicroBatch, usualBatch } from "../device/microBatch.ts"
 import type { EmbeddingObjective } from "../objectives/Objective.ts"
 import { namedDim } from "../tensor/Dim.ts"
 import { concat } from "../tensor/ops/shape.ts"
@@ -63,8 +64,8 @@ export interface SentenceEncoder {
   readonly save: (folder: string) => Effect.Effect<void, ModelError | DeviceError>
 }
 
-/** Places (rows x longest) of a micro-batch of texts. */
-const microBatchTokens = 8192
+/** Places (rows x longest) of a micro-batch of texts: eight times those that a policy is trained on. */
+const placesOfTexts = ({ places }: MicroBatch = usualBatch): number => 8 * places
 
 const Modules = Schema.fromJsonString(Schema.Array(Schema.Struct({ type: Schema.String })))
 const Pooling = Schema.fromJsonString(Schema.Record(Schema.String, Schema.Unknown))
@@ -195,7 +196,7 @@ const make = Effect.fnUntraced(function* (
   const encoded = (texts: ReadonlyArray<string>) => {
     const rows = texts.map((text) => encodeRow(tokenizer, text, maxTokens))
     const lengths = rows.map(({ ids }) => ids.length)
-    return { rows, parts: planMicroBatches(lengths, microBatchTokens).parts }
+    return { rows, parts: planMicroBatches(lengths, placesOfTexts(device.info.batch)).parts }
   }
 
   const encoder: SentenceEncoder = {

@@ -11,6 +11,7 @@ import { Effect, Exit, Scope } from "effect"
 import { Device, type DeviceTensor, type Loaded } from "../device/Device.ts"
 import type { DeviceError } from "../device/DeviceError.ts"
 import { i32 } from "../device/HostTensor.ts"
+import { usualBatch } from "../device/microBatch.ts"
 import { stream } from "../device/random.ts"
 import type { Program } from "../tensor/Program.ts"
 import { scalar } from "./batching.ts"
@@ -279,7 +280,7 @@ export const makeSampler = Effect.fn("Sampler.make")(function* (
         return yield* fail(new TextTooLong({ text, tokens: prompt.length + maxNewTokens, limit: config.maxPositions }))
       }
     }
-    const waves = planWaves(config, requests, sampling)
+    const waves = planWaves(config, requests, { cacheBytes: device.info.batch?.bytes ?? usualBatch.bytes, ...sampling })
     const found = new Map<number, Completion>()
     let rowSteps = 0
     let tokens = 0

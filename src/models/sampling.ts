@@ -31,7 +31,7 @@ export interface Sampling {
   readonly minLines?: { readonly count: number; readonly closing: string; readonly newline?: string }
   /** Most rows decoded at once; default 256. */
   readonly maxRows?: number
-  /** Memory for keys and values; default 1 GiB. */
+  /** Memory for keys and values; default what the device gives, 1 GiB on a CPU. */
   readonly cacheBytes?: number
 }
 

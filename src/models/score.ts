@@ -4,6 +4,7 @@
  * holds a whole [tokens, vocabulary].
  */
 
+import { type MicroBatch, usualBatch } from "../device/microBatch.ts"
 import type { BatchInput, TokenObjective } from "../objectives/Objective.ts"
 import { linearLogprobs } from "../tensor/composites/linearLogprobs.ts"
 import { rematerialise } from "../tensor/composites/rematerialise.ts"
@@ -23,14 +24,18 @@ export const headChunk = ({ vocabularySize }: DecoderConfig): number =>
   Math.max(128, Math.min(2048, Math.floor(2 ** 24 / vocabularySize)))
 
 /**
- * Places of a micro-batch: at most 1024 (more brings no speed on a CPU, and small micro-batches of rows of like length hold
- * less padding), and few enough that activations take about 1 GiB: what a layer keeps for its derivative, times the layers.
+ * Places of a micro-batch: at most those that the device likes, and few enough that activations take about the bytes that it
+ * gives: what a layer keeps for its derivative, times the layers. No fewer than 256, or a quarter where a device takes less.
  */
-export const placesPerMicroBatch = (config: DecoderConfig, rematerialised = false): number => {
+export const placesPerMicroBatch = (
+  config: DecoderConfig,
+  { bytes, places }: MicroBatch = usualBatch,
+  rematerialised = false
+): number => {
   const { hiddenSize, intermediateSize, layers } = config
   const layer = 12 * hiddenSize + 4 * intermediateSize
   const floats = rematerialised ? layers * 2 * hiddenSize + layer : layers * layer
-  return Math.max(256, Math.min(1024, Math.floor(2 ** 30 / (4 * floats))))
+  return Math.max(1, Math.min(256, places / 4), Math.min(places, Math.floor(bytes / (4 * floats))))
 }
 
 /**

@@ -19,7 +19,7 @@ import type { Failure } from "./events.ts"
 import { handedOver, joinFamily } from "./families.ts"
 import { newId } from "./ids.ts"
 import type { RunJournal } from "./runJournal.ts"
-import type { TaskFile } from "./taskFile.ts"
+import { outOfMemoryTag, type TaskFile } from "./taskFile.ts"
 import { type Outcome, type Seen, startWorker, type WorkerProcess } from "./workerProcess.ts"
 
 export interface Workplace {
@@ -30,6 +30,8 @@ export interface Workplace {
   readonly journal: RunJournal
   /** How the devices that share each device task are arranged; undefined for one. */
   readonly mesh: Mesh | undefined
+  /** The card that the task has to itself, counted among those that this process may use; undefined for all. */
+  readonly card?: number | undefined
 }
 
 /** A task whose inputs exist. */
@@ -56,10 +58,18 @@ export type Result =
 
 export interface Watcher {
   readonly started: (started: Started) => void
+  /** What a person should know although nothing failed. */
+  readonly notice: (message: string) => void
   readonly progress: (seen: Seen) => void
 }
 
 const followEveryMs = 250
+
+/** The least share of the usual micro-batch that a task is tried with. */
+export const leastBatchShare = 1 / 64
+
+/** Devices whose results are promised within tolerances, not to the bit: there a batch may be cut differently. */
+const toleratesOtherBatches = (task: PlannedTask): boolean => task.class !== null && task.class.provider !== "cpu"
 
 /** A failure before there was a worker. */
 export const failureOf = (error: { readonly _tag: string; readonly message: string }): Failure => ({
@@ -75,16 +85,37 @@ export const runAttempt = Effect.fn("runAttempt")(
   function* (place: Workplace, ready: Ready, watcher: Watcher) {
     const lost = yield* verifyInputs(place.store, ready)
     if (lost !== undefined) return lost
-    const started = yield* start(place, ready)
-    watcher.started(started)
-    const outcome = yield* follow(started.worker, watcher)
-    return yield* settle(place, ready, started.attempt, outcome)
+    for (let share = 1; ; share /= 2) {
+      const started = yield* start(place, ready, share)
+      watcher.started(started)
+      const outcome = yield* follow(started.worker, watcher)
+      const result = yield* settle(place, ready, started.attempt, outcome)
+      if (result._tag === "Done" || result.failure.tag !== outOfMemoryTag || !toleratesOtherBatches(ready.task)) {
+        return result
+      }
+      if (share <= leastBatchShare) return exhausted(result)
+      watcher.notice(
+        `${ready.task.nodes.join(", ")} (${ready.task.stage}) ran out of the device's memory; it goes on from its last ` +
+          `checkpoint with micro-batches of 1/${2 / share} of the usual size`
+      )
+    }
   },
   (effect) =>
     Effect.catch(effect, (error) =>
       Effect.succeed<Result>({ _tag: "Failed", attempt: null, failure: failureOf(error), killed: false })
     )
 )
+
+const exhausted = (failed: Extract<Result, { readonly _tag: "Failed" }>): Result => ({
+  ...failed,
+  failure: {
+    ...failed.failure,
+    message:
+      `${failed.failure.message} It was tried with ever smaller micro-batches, down to 1/${1 / leastBatchShare} of the usual ` +
+      "size. What takes less: `lora` on the stage, `compute.dtype: bf16`, `rematerialise: true`, fewer `maxNewTokens`, a smaller " +
+      "policy, or several cards (`--mesh fsdp=N`)."
+  }
+})
 
 const verifyInputs = Effect.fnUntraced(function* (store: Store, { inputs }: Ready) {
   for (const sha256 of Object.values(inputs)) {
@@ -96,7 +127,7 @@ const verifyInputs = Effect.fnUntraced(function* (store: Store, { inputs }: Read
   }
 })
 
-const start = Effect.fnUntraced(function* (place: Workplace, ready: Ready) {
+const start = Effect.fnUntraced(function* (place: Workplace, ready: Ready, batchShare: number) {
   const { task, contentKey, inputs } = ready
   const codeDigest = task.code.digest
   const { growth } = task
@@ -125,6 +156,7 @@ const start = Effect.fnUntraced(function* (place: Workplace, ready: Ready) {
     inputs,
     seed: task.seed,
     class: task.class,
+    ...(batchShare === 1 ? {} : { batchShare }),
     mesh: task.class === null || place.mesh === undefined ? null : meshText(place.mesh),
     family,
     resumes
@@ -132,7 +164,7 @@ const start = Effect.fnUntraced(function* (place: Workplace, ready: Ready) {
   yield* Effect.tryPromise({ try: () => writeDurably(dir, asked), catch: fileFailure("writing", dir) })
   return yield* Effect.try({
     try: (): Started => {
-      const worker = startWorker(place.root, attempt)
+      const worker = startWorker(place.root, attempt, place.card)
       const from = resumes === null ? null : { attempt: resumes.attempt, offset: resumes.offset, step: resumes.step }
       try {
         place.journal.attempt({ attempt, key: task.key, contentKey, codeDigest, pid: worker.pid, resumes: from })

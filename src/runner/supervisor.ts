@@ -38,6 +38,8 @@ export interface RunOptions {
   readonly jobs?: number | undefined
   /** How the devices that share each device task are arranged; one device where it is left out. */
   readonly mesh?: Mesh | undefined
+  /** Cards of the device, where it is one of cards: without a mesh each device task has one to itself. */
+  readonly cards?: number | undefined
   /** Stop everything at the first failure; otherwise what does not depend on it goes on. */
   readonly failFast?: boolean | undefined
   /** The tasks that may run (`select`); all where it is left out. */
@@ -64,21 +66,19 @@ export const threadsOf = (task: Pick<PlannedTask, "class">): number => Math.max(
 export const cpuSlots = (plan: Pick<Plan, "tasks">, cores = availableParallelism()): number =>
   Math.max(1, Math.floor(cores / Math.max(1, ...plan.tasks.map(threadsOf))))
 
+const onCard = (task: Pick<PlannedTask, "class">): boolean => task.class?.provider === "xla:cuda"
+
 /**
  * How many tasks run at once: as many as are asked for, else as many as fit. A task that has all devices of a mesh, or a WebGPU
- * adapter, is alone whatever is asked for.
+ * adapter, is alone whatever is asked for, and there are never more tasks than cards.
  */
 export const slotsOf = (
   plan: Pick<Plan, "tasks">,
-  {
-    cores,
-    jobs,
-    mesh
-  }: { readonly jobs?: number | undefined; readonly mesh?: Mesh | undefined; readonly cores?: number }
-): number =>
-  mesh !== undefined || plan.tasks.some((task) => task.class?.provider === "webgpu")
-    ? 1
-    : (jobs ?? cpuSlots(plan, cores))
+  { cards = 1, cores, jobs, mesh }: Pick<RunOptions, "jobs" | "mesh" | "cards" | "cores">
+): number => {
+  if (mesh !== undefined || plan.tasks.some((task) => task.class?.provider === "webgpu")) return 1
+  return plan.tasks.some(onCard) ? Math.min(jobs ?? cards, cards) : (jobs ?? cpuSlots(plan, cores))
+}
 
 /** Device stages are what takes long; the rest are seconds. Only proportions matter. */
 const costOf = (task: PlannedTask): number => (task.class === null ? 1 : 10)
@@ -139,6 +139,7 @@ const supervise = Effect.fnUntraced(function* (plan: Plan, options: RunOptions) 
 
 interface Live {
   readonly ready: Ready
+  readonly card: number | undefined
   started: Started | undefined
 }
 
@@ -151,6 +152,9 @@ const makeRun = Effect.fnUntraced(function* (plan: Plan, options: RunOptions, pl
   const tasks = new Tasks(plan, options.wanted, place)
   const chain = chainCosts(plan.tasks, costOf)
   const live = new Map<string, Live>()
+  /** Cards that no task has; none are given out where there is one, or where a mesh has them all. */
+  const free =
+    options.mesh === undefined && (options.cards ?? 1) > 1 ? Array.from({ length: options.cards! }, (_, i) => i) : []
   let stopping = false
   /** Milliseconds that a stopped worker is given; 0 when they are over. */
   let patience = options.graceMs ?? defaultGraceMs
@@ -187,7 +191,8 @@ const makeRun = Effect.fnUntraced(function* (plan: Plan, options: RunOptions, pl
 
   const launch = Effect.fnUntraced(function* (ready: Ready) {
     const { task } = ready
-    const own: Live = { ready, started: undefined }
+    const card = onCard(task) ? free.shift() : undefined
+    const own: Live = { ready, card, started: undefined }
     const from = performance.now()
     live.set(task.key, own)
     tasks.start(ready)
@@ -201,10 +206,14 @@ const makeRun = Effect.fnUntraced(function* (plan: Plan, options: RunOptions, pl
         if (patience === 0) started.worker.kill()
         else if (stopping) started.worker.stop()
       },
+      notice: (message: string): void => {
+        if (own.started !== undefined) indexing.leave(journalOf(own.started.attempt))
+        onEvent({ type: "notice", message })
+      },
       progress: (seen: { step: number; of: number; metrics: Readonly<Record<string, number | null>> }): void =>
         onEvent({ type: "progress", key: task.key, ...seen })
     }
-    yield* runAttempt(place, ready, watcher).pipe(
+    yield* runAttempt({ ...place, card }, ready, watcher).pipe(
       Effect.catchCause((cause) => Effect.succeed(brokenOff(cause))),
       Effect.flatMap((result) =>
         Queue.offer(mailbox, {
@@ -222,6 +231,7 @@ const makeRun = Effect.fnUntraced(function* (plan: Plan, options: RunOptions, pl
     const own = live.get(key)
     live.delete(key)
     if (own === undefined) return
+    if (own.card !== undefined) free.push(own.card)
     const { task } = own.ready
     const pid = own.started?.worker.pid ?? null
     if (own.started !== undefined) indexing.leave(journalOf(own.started.attempt))

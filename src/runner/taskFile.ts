@@ -30,6 +30,8 @@ export const TaskFile = Schema.Struct({
   ),
   /** How the devices that share the task are arranged (`data=2,model=2`); where it runs, not what it is. */
   mesh: Schema.optionalKey(Schema.NullOr(Schema.String)),
+  /** The share of the usual micro-batch that it takes: less than 1 after more did not fit the device's memory. */
+  batchShare: Schema.optionalKey(Schema.Finite),
   /** Of a stage that can take up a shorter run: the runs equal to it but for the number of steps, and its own number. */
   family: Schema.optionalKey(Schema.NullOr(Schema.Struct({ key: Schema.String, steps: Schema.Int }))),
   /** Where an interrupted attempt at the same content and code, or a shorter run of the family, is taken up. */
@@ -42,6 +44,9 @@ export const decodeTaskFile = Schema.decodeUnknownSync(Schema.fromJsonString(Tas
 /** The last words of a worker, over a pipe: they arrive even when no disk takes them. */
 export const LastWords = Schema.fromJsonString(Schema.Struct({ tag: Schema.String, message: Schema.String }))
 export const decodeLastWords = Schema.decodeUnknownOption(LastWords)
+
+/** The tag of the failure of a task that did not fit its device's memory. */
+export const outOfMemoryTag = "OutOfMemory"
 
 /** Exit codes of a worker: its outputs are complete, its stage failed, it was asked to stop and did. */
 export const WorkerExit = { done: 0, failed: 1, stopped: 143 } as const

@@ -15,23 +15,25 @@ export class DeviceAbsent extends Schema.TaggedError<DeviceAbsent>()("DeviceAbse
   }
 }
 
-const layerOf = Effect.fnUntraced(function* (asked: NumericClass | null, mesh: Mesh | undefined) {
-  if (asked === null || !["cpu", "webgpu", "xla:cpu"].includes(asked.provider)) {
-    return yield* new DeviceAbsent({ provider: asked?.provider ?? "none" })
+const layerOf = Effect.fnUntraced(function* (asked: NumericClass | null, mesh: Mesh | undefined, batchShare: number) {
+  const provider = asked?.provider ?? "none"
+  const { pluginOf } = yield* Effect.promise(() => import("../device/xla/plugins.ts"))
+  const plugin = pluginOf(provider)
+  if (asked === null || (plugin === undefined && provider !== "cpu" && provider !== "webgpu")) {
+    return yield* new DeviceAbsent({ provider })
   }
   // A class names what computed: bits of one arithmetic are not kept under the name of another.
-  if (asked.dtype !== "f32" && asked.provider !== "xla:cpu") {
-    return yield* new DeviceAbsent({ provider: `${asked.provider}-${asked.dtype}` })
+  if (asked.dtype !== "f32" && plugin === undefined) {
+    return yield* new DeviceAbsent({ provider: `${provider}-${asked.dtype}` })
   }
-  if (asked.provider === "xla:cpu") {
+  if (plugin !== undefined) {
     const { XlaDevice } = yield* Effect.promise(() => import("../device/xla/XlaDevice.ts"))
-    const { cpuPlugin } = yield* Effect.promise(() => import("../device/xla/plugins.ts"))
-    const xla: Layer.Layer<Device, DeviceError> = XlaDevice.layer({ plugin: cpuPlugin, dtype: asked.dtype, mesh })
+    const xla: Layer.Layer<Device, DeviceError> = XlaDevice.layer({ plugin, dtype: asked.dtype, mesh, batchShare })
     return xla
   }
-  if (asked.provider === "webgpu") {
+  if (provider === "webgpu") {
     const { OnnxWebGpu } = yield* Effect.promise(() => import("../device/onnx/OnnxWebGpu.ts"))
-    const webgpu: Layer.Layer<Device, DeviceError> = OnnxWebGpu.layer()
+    const webgpu: Layer.Layer<Device, DeviceError> = OnnxWebGpu.layer({ batchShare })
     return webgpu
   }
   const { OnnxCpu } = yield* Effect.promise(() => import("../device/onnx/OnnxCpu.ts"))
@@ -40,16 +42,16 @@ const layerOf = Effect.fnUntraced(function* (asked: NumericClass | null, mesh: M
 })
 
 /**
- * @param mesh how the devices are arranged, where there are several
+ * @param place how the devices are arranged, where there are several, and the share of the usual micro-batch to take
  * @param event appends an event row
  */
 export const withDevice = Effect.fnUntraced(function* <A, E, R>(
   run: Effect.Effect<A, E, R>,
   asked: NumericClass | null,
-  mesh: Mesh | undefined,
+  { batchShare = 1, mesh }: { readonly mesh?: Mesh | undefined; readonly batchShare?: number | undefined },
   event: (name: string, detail: unknown) => void
 ) {
-  const services = yield* Layer.build(yield* layerOf(asked, mesh))
+  const services = yield* Layer.build(yield* layerOf(asked, mesh, batchShare))
   const device = Context.get(services, Device)
   event("device", device.info)
   const result = yield* Effect.provide(run, services)

@@ -21,7 +21,7 @@ import { Task } from "../dsl/Task.ts"
 import { openJournal } from "./journal.ts"
 import { type LiveTask, liveTask } from "./liveTask.ts"
 import { sameCode } from "./sameCode.ts"
-import { decodeTaskFile, type TaskFile, WorkerExit } from "./taskFile.ts"
+import { decodeTaskFile, outOfMemoryTag, type TaskFile, WorkerExit } from "./taskFile.ts"
 import { guard } from "./watchdog.ts"
 import { withDevice } from "./withDevice.ts"
 
@@ -73,7 +73,12 @@ const attempt = (dir: string, asked: TaskFile, live: LiveTask) =>
     }
     const run = stage.run(context as never)
     const provided = stage.device
-      ? withDevice(run, asked.class, parseMesh(undefined, asked.mesh ?? "data=1"), live.event)
+      ? withDevice(
+          run,
+          asked.class,
+          { mesh: parseMesh(undefined, asked.mesh ?? "data=1"), batchShare: asked.batchShare },
+          live.event
+        )
       : run
     yield* provided.pipe(Effect.provideService(Task, live.task), Effect.provide(NodeServices.layer)) as Effect.Effect<
       void,
@@ -92,6 +97,12 @@ const describe = async (folders: ReadonlyArray<readonly [string, string]>, stage
   return outputs
 }
 
+/** Whether a device had too little memory: the supervisor tries again with less of a batch at once. */
+const outOfMemory = (error: unknown): boolean =>
+  Predicate.isTagged(error, "DeviceError") &&
+  Predicate.hasProperty(error, "reason") &&
+  Predicate.isTagged(error.reason, outOfMemoryTag)
+
 /** The stage's own error if it failed with one, else the defect. */
 const errorOf = (cause: Cause.Cause<unknown>): { tag: string; message: string; stack: string } => {
   const failed = cause.reasons.find(Cause.isFailReason)
@@ -101,7 +112,9 @@ const errorOf = (cause: Cause.Cause<unknown>): { tag: string; message: string; s
   const refused = errnoOf(found) === undefined ? undefined : fileFailure("using", "the attempt's folder")(found)
   const error = refused === undefined || refused._tag === "FileTrouble" ? found : refused
   const tag = Predicate.hasProperty(error, "_tag")
-    ? String(error._tag)
+    ? outOfMemory(error)
+      ? outOfMemoryTag
+      : String(error._tag)
     : error instanceof Error
       ? error.name
       : "Failure"

@@ -57,11 +57,20 @@ const isMetrics = Schema.is(Metrics)
 /** The last line of a finished attempt's journal, if it is one. */
 export const decodeEnd = Schema.decodeUnknownOption(End)
 
+/** The environment in which CUDA shows one card, the `card`th of those that it shows here. */
+export const showing = (
+  card: number,
+  visible = process.env["CUDA_VISIBLE_DEVICES"]
+): Readonly<Record<string, string>> => ({
+  CUDA_VISIBLE_DEVICES: visible?.split(",")[card]?.trim() ?? String(card)
+})
+
 /**
  * Starts a worker for an attempt whose folder holds its `task.json`.
  * @param root the warehouse directory.
+ * @param card the only one that it sees; all where it is left out.
  */
-export const startWorker = (root: string, attempt: string): WorkerProcess => {
+export const startWorker = (root: string, attempt: string, card?: number): WorkerProcess => {
   const dir = join(root, "attempts", attempt)
   const logPath = join(dir, "log.txt")
   let log: number
@@ -73,7 +82,8 @@ export const startWorker = (root: string, attempt: string): WorkerProcess => {
   let child: ChildProcess
   try {
     child = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", workerFile, dir, String(process.pid)], {
-      stdio: ["ignore", log, log, "pipe"]
+      stdio: ["ignore", log, log, "pipe"],
+      ...(card === undefined ? {} : { env: { ...process.env, ...showing(card) } })
     })
   } finally {
     closeSync(log)

@@ -76,6 +76,14 @@ describe("from YAML to a device", () => {
           slotsOf(first, { jobs: 3, cores: 4 })
         ]
         assert.deepStrictEqual(slots, [1, 1, 4, 3])
+        const onCards = {
+          tasks: first.tasks.map((task) => ({ ...task, class: { ...task.class!, provider: "xla:cuda" } }))
+        }
+        const perCard = [{}, { cards: 4 }, { cards: 4, jobs: 2 }, { cards: 2, jobs: 9 }, { cards: 4, mesh }]
+        assert.deepStrictEqual(
+          perCard.map((options) => slotsOf(onCards, { ...options, cores: 16 })),
+          [1, 4, 2, 2, 1]
+        )
         const { summary, events } = yield* runPlan(warehouse, first, { mesh })
         assert.deepInclude(summary, { ran: 1, failed: 0 }, JSON.stringify(events))
         const [attempt = ""] = readdirSync(join(warehouse, "attempts"))
@@ -89,5 +97,47 @@ describe("from YAML to a device", () => {
           ["cached"]
         )
       })
+  )
+
+  const measured = (warehouse: string, provider: string, room: number) =>
+    Effect.gen(function* () {
+      const file = join(root, "test", "support", "measuring.yaml")
+      const loaded = yield* loadExperiment(file, { projectRoot: root, set: [`measure.room=${room}`] })
+      const planned = yield* plan(loaded, warehouseLookup(warehouse, loaded.name), { provider })
+      const { events, summary } = yield* runPlan(warehouse, planned)
+      const shares = readdirSync(join(warehouse, "attempts"))
+        .sort()
+        .map((id) => JSON.parse(readFileSync(join(warehouse, "attempts", id, "task.json"), "utf8")).batchShare ?? 1)
+      const notices = events.flatMap((event) => (event.type === "notice" ? [event.message] : []))
+      const failures = events.flatMap((event) => (event.type === "task" && event.failure ? [event.failure] : []))
+      return { summary, shares, notices, failures }
+    })
+
+  it.live.skipIf("missing" in locatePlugin(cpuPlugin))(
+    "what does not fit a device's memory is tried again with half of the micro-batch, and the run says so",
+    () =>
+      Effect.gen(function* () {
+        const { notices, shares, summary } = yield* measured(fresh(), "xla:cpu", 0.25)
+        assert.deepInclude(summary, { ran: 1, failed: 0 })
+        assert.deepStrictEqual(shares, [1, 0.5, 0.25])
+        assert.match(
+          notices.join(),
+          /measure [(]measure[)] ran out of .*1\/2 of the usual size,.*1\/4 of the usual size/
+        )
+      })
+  )
+
+  it.live("on the CPU, where bits are promised, it fails; and nothing is tried for ever", () =>
+    Effect.gen(function* () {
+      const cpu = yield* measured(fresh(), "cpu", 0.25)
+      assert.deepInclude(cpu.summary, { ran: 0, failed: 1 })
+      assert.deepStrictEqual(cpu.shares, [1])
+      assert.strictEqual(cpu.failures[0]?.tag, "OutOfMemory")
+      assert.match(cpu.failures[0]!.message, /Not enough memory for program measure; use a smaller batch/)
+      if ("missing" in locatePlugin(cpuPlugin)) return
+      const never = yield* measured(fresh(), "xla:cpu", 0)
+      assert.deepStrictEqual(never.shares, [1, 1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32, 1 / 64])
+      assert.match(never.failures[0]!.message, /down to 1\/64 of the usual size.*rematerialise: true.*--mesh fsdp=N/)
+    })
   )
 })

@@ -4,6 +4,8 @@ import { join } from "node:path"
 import { Effect } from "effect"
 import { Report } from "../../src/artifact/kinds.ts"
 import { Device } from "../../src/device/Device.ts"
+import { deviceError, OutOfMemory } from "../../src/device/DeviceError.ts"
+import { usualBatch } from "../../src/device/microBatch.ts"
 import * as Pipeline from "../../src/dsl/Pipeline.ts"
 import * as Param from "../../src/dsl/param.ts"
 import * as Stage from "../../src/dsl/Stage.ts"
@@ -12,12 +14,18 @@ import { Task } from "../../src/dsl/Task.ts"
 const measure = Stage.make("measure", {
   module: import.meta.url,
   version: 1,
-  params: Param.struct({ size: Param.int(3, "elements", { min: 1 }) }),
+  params: Param.struct({
+    size: Param.int(3, "elements", { min: 1 }),
+    room: Param.number(1, "the largest share of a micro-batch that fits the device's memory", { min: 0 })
+  }),
   inputs: {},
   outputs: { report: Report },
   device: true,
   run: Effect.fnUntraced(function* ({ params, outputs }) {
     const device = yield* Device
+    if ((device.info.batch ?? usualBatch).places > params.room * usualBatch.places) {
+      return yield* deviceError(new OutOfMemory({ what: "program measure", bytes: null }))
+    }
     const data = Float32Array.from({ length: params.size }, (_, i) => i / 3)
     const tensor = yield* device.tensor({ name: "x", dtype: "f32", shape: [params.size] }, data)
     const back = yield* device.read(tensor)

@@ -17,6 +17,7 @@ import {
   ShapeMismatch
 } from "../DeviceError.ts"
 import { elementCount, type HostTensor, holds, type TensorSpec, type TypedArray } from "../HostTensor.ts"
+import type { MicroBatch } from "../microBatch.ts"
 import { deviceFailure } from "./failure.ts"
 import { onnxNumericClass } from "./numericClass.ts"
 import type { OrtTensor } from "./OrtTensor.ts"
@@ -36,6 +37,8 @@ export interface Provider {
   readonly isOwn: (tensor: DeviceTensor) => tensor is OrtTensor
   /** The device beside the CPU, where there is one. */
   readonly gpu?: Gpu
+  /** How large a micro-batch is best, where it is not the usual one. */
+  readonly batch?: MicroBatch
 }
 
 /** Nodes of a program that may run on the CPU unsaid: each is two copies between device and host in every run. */
@@ -166,6 +169,7 @@ export const makeOnnxDevice = (runtime: Runtime, provider: Provider, options: Se
     info: {
       provider: provider.name,
       adapter: provider.adapter,
+      ...(provider.batch === undefined ? {} : { batch: provider.batch }),
       threads,
       runtime: `onnxruntime ${runtime.ort.version}`,
       get fallbackNodes() {

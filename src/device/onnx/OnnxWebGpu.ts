@@ -6,6 +6,7 @@
 import { Effect, Layer } from "effect"
 import { Device, type DeviceTensor } from "../Device.ts"
 import { AdapterMissing, type DeviceError, deviceError } from "../DeviceError.ts"
+import { shareOf, usualBatch } from "../microBatch.ts"
 import { makeOnnxDevice, openedRuntime, type Provider } from "./OnnxDevice.ts"
 import type { Runtime } from "./runtime.ts"
 import type { SessionsOptions } from "./Sessions.ts"
@@ -21,8 +22,13 @@ const openedGpu = (runtime: Runtime): Effect.Effect<Gpu, DeviceError> =>
     }
   })
 
+interface WebGpuOptions extends Partial<SessionsOptions> {
+  /** The share of the usual micro-batch that models should take; default 1. */
+  readonly batchShare?: number
+}
+
 /** The device. `threads` are those of nodes that run on the CPU. Layers are memoised by reference: keep one in a constant. */
-const layer = (options: Partial<SessionsOptions> = {}): Layer.Layer<Device, DeviceError> =>
+const layer = ({ batchShare = 1, ...options }: WebGpuOptions = {}): Layer.Layer<Device, DeviceError> =>
   Layer.effect(
     Device,
     Effect.gen(function* () {
@@ -31,6 +37,7 @@ const layer = (options: Partial<SessionsOptions> = {}): Layer.Layer<Device, Devi
       const gpu = yield* openedGpu(runtime)
       const provider: Provider = {
         name: "webgpu",
+        batch: shareOf(usualBatch, batchShare),
         adapter: gpu.adapter.name,
         tensor: (name, dtype, shape, zeros) => {
           const tensor = new GpuTensor(gpu, name, dtype, shape)

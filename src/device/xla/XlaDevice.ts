@@ -16,7 +16,8 @@ import {
   ShapeMismatch
 } from "../DeviceError.ts"
 import { elementCount, type HostTensor, holds, type TensorSpec, type TypedArray } from "../HostTensor.ts"
-import { type Mesh, meshDevices, meshText } from "../mesh.ts"
+import { axisSize, type Mesh, meshDevices, meshText } from "../mesh.ts"
+import { cardBatch, shareOf, usualBatch } from "../microBatch.ts"
 import type { NumericClass } from "../numericClass.ts"
 import { acquire } from "./acquire.ts"
 import { optimizedProgram } from "./analysis.ts"
@@ -50,6 +51,8 @@ export interface XlaOptions {
   readonly quick?: boolean
   /** The devices that share every program; one where it is left out. */
   readonly mesh?: Mesh | undefined
+  /** The share of the usual micro-batch that models should take; default 1. */
+  readonly batchShare?: number
 }
 
 interface XlaLoaded extends Loaded {
@@ -83,7 +86,8 @@ const movedBytes = ({ pjrt }: Client, { unloaded }: Executable): number => {
   }
 }
 
-const make = Effect.fnUntraced(function* ({ dtype = "f32", executables, mesh, plugin, quick = false }: XlaOptions) {
+const make = Effect.fnUntraced(function* (options: XlaOptions) {
+  const { batchShare = 1, dtype = "f32", executables, mesh, plugin, quick = false } = options
   const client = yield* acquire(plugin, mesh)
   const { pjrt } = client
   const device = client.devices[0]!
@@ -91,6 +95,8 @@ const make = Effect.fnUntraced(function* ({ dtype = "f32", executables, mesh, pl
     plugin.name === "cpu"
       ? `${cpus()[0]?.model.trim() ?? process.arch}, ${availableParallelism()} cores, ${process.platform}-${process.arch}`
       : client.kindOf(device)
+  const memory = client.memoryOf(device)?.limit
+  const sharing = mesh === undefined ? 1 : axisSize(mesh, "data") * axisSize(mesh, "fsdp")
   const services = yield* Effect.context()
   const warn = (note: string) => Effect.runSyncWith(services)(Effect.logWarning(`${plugin.provider}: ${note}`))
   const placing = mesh && new Placing(mesh, (note) => warn(`mesh ${meshText(mesh)} keeps ${note}`))
@@ -143,8 +149,8 @@ const make = Effect.fnUntraced(function* ({ dtype = "f32", executables, mesh, pl
     const signature = { arguments: written.inputs.length, outputs, mesh }
     const fast = quick || (plugin.name === "cpu" && elementsOf(program) < smallProgram)
     const partitions = mesh === undefined ? 1 : meshDevices(mesh)
-    const options = compileOptions(fast ? { flags: quickFlags, partitions } : { partitions })
-    const executable = await compiler.compile(written.text, signature, options)
+    const settings = compileOptions(fast ? { flags: quickFlags, partitions } : { partitions })
+    const executable = await compiler.compile(written.text, signature, settings)
     const variant = new Variant(client, executable, written, layouts, scalars)
     variant.places = entry.computed(written)
     if (mesh !== undefined) variant.moved = movedBytes(client, executable)
@@ -299,6 +305,7 @@ const make = Effect.fnUntraced(function* ({ dtype = "f32", executables, mesh, pl
       runtime: `xla ${plugin.version} (PJRT ${pjrt.version.major}.${pjrt.version.minor}, ${client.platformVersion})`,
       fallbackNodes: 0,
       stepsPerRun: 32,
+      batch: shareOf(plugin.name === "cpu" ? usualBatch : cardBatch(memory ?? 2 ** 33, sharing), batchShare),
       numericClass: xlaNumericClass({ dtype }, plugin.provider),
       ...(mesh === undefined ? {} : { mesh: meshText(mesh) })
     },

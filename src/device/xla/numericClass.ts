@@ -1,18 +1,18 @@
 /** The numeric classes of this backend, without its library: what a plan needs on any machine. */
 import type { NumericClass } from "../numericClass.ts"
 import { tableName } from "./buckets.ts"
-import { cpuPlugin } from "./plugins.ts"
+import { cpuPlugin, pluginOf } from "./plugins.ts"
 
-/** Providers that this backend computes for. */
-export const xlaProviders: ReadonlyArray<string> = [cpuPlugin.provider]
+const arithmetic = { f32: "highest precision", bf16: "bf16 products with f32 sums" }
 
 /** The class of tasks that a plugin computes: sizes are padded, so the table of buckets belongs to it. */
-export const xlaNumericClass = (
-  compute: { readonly dtype: NumericClass["dtype"] },
-  provider: string
-): NumericClass => ({
-  provider,
-  dtype: compute.dtype,
-  threads: null,
-  runtime: `xla ${cpuPlugin.version} (${compute.dtype === "bf16" ? "bf16 products with f32 sums" : "highest precision"}, no excess precision, small programs unoptimised, ${tableName})`
-})
+export const xlaNumericClass = (compute: { readonly dtype: NumericClass["dtype"] }, provider: string): NumericClass => {
+  const version = (pluginOf(provider) ?? cpuPlugin).version
+  const quick = provider === cpuPlugin.provider ? ", small programs unoptimised" : ""
+  return {
+    provider,
+    dtype: compute.dtype,
+    threads: null,
+    runtime: `xla ${version} (${arithmetic[compute.dtype]}, no excess precision${quick}, ${tableName})`
+  }
+}

@@ -59,7 +59,25 @@ export const openPlugin = (located: ReturnType<typeof locatePlugin>): Pjrt => {
   }
 }
 
+/**
+ * The share of each card's memory that a task takes at once, so that it does not fall into pieces: OVERTONE_GPU_MEMORY,
+ * default 0.9. Throws PluginAbsent where that is no share.
+ */
+export const memoryShare = (text = process.env["OVERTONE_GPU_MEMORY"]): number => {
+  if (text === undefined || text === "") return 0.9
+  const share = Number(text)
+  if (share > 0 && share <= 1) return share
+  throw new PluginAbsent(
+    `OVERTONE_GPU_MEMORY=${text} is no share of a card's memory: write a number above 0, at most 1 (default 0.9)`
+  )
+}
+
 const open = async (plugin: Plugin, cpuDevices: number): Promise<Client> => {
   const pjrt = openPlugin(locatePlugin(plugin))
-  return Client.open(pjrt, plugin.name === "cpu" ? { cpu_device_count: BigInt(cpuDevices) } : {})
+  return Client.open(
+    pjrt,
+    plugin.name === "cpu"
+      ? { cpu_device_count: BigInt(cpuDevices) }
+      : { memory_fraction: memoryShare(), preallocate: true }
+  )
 }

@@ -95,6 +95,10 @@ export const cudaCompiler: Plugin = {
   )
 }
 
+/** The plugin behind `--device xla:NAME`; undefined for any other device. */
+export const pluginOf = (provider: string): Plugin | undefined =>
+  [cpuPlugin, cudaPlugin].find((plugin) => plugin.provider === provider)
+
 /** What `exp device install` calls each plugin. */
 export const installable: Readonly<Record<string, Plugin>> = {
   cpu: cpuPlugin,
