@@ -62,11 +62,14 @@ const HandedOver = Schema.Struct({
 })
 const isHandedOver = Schema.is(HandedOver)
 
-/** Where a finished attempt handed over; undefined where its journal does not say. */
-const pointOf = (root: string, { attempt, checkpoint, steps }: Member): ResumePoint | undefined => {
+/**
+ * Where a finished attempt handed over; undefined where its journal does not say. Its step counts all updates: those of a
+ * phase before the steps that the family differs in (`nli`: `alignSteps`) as well.
+ */
+const pointOf = (root: string, { attempt, checkpoint }: Member): ResumePoint | undefined => {
   const { lines } = readJournal(join(root, "attempts", attempt, "journal.ndjson"))
   const line = lines.map(({ value }) => value).find(isHandedOver)
-  if (line === undefined || line.step !== steps) return undefined
+  if (line === undefined) return undefined
   return { attempt, offset: line.offset, step: line.step, state: line.state, sha256: checkpoint, artifact: true }
 }
 
@@ -84,12 +87,12 @@ export const handedOver = Effect.fnUntraced(function* (
   }
 ): Effect.fn.Return<ResumePoint | undefined, StoreError> {
   for (const member of shorterRuns(root, wanted.family, wanted.codeDigest, wanted.steps)) {
-    if (member.steps <= wanted.after) return undefined
+    const point = pointOf(root, member)
+    if (point === undefined) continue
+    if (point.step <= wanted.after) return undefined
     const checked = yield* Effect.result(store.verify(member.checkpoint))
-    if (Result.isSuccess(checked)) {
-      const point = pointOf(root, member)
-      if (point !== undefined) return point
-    } else if (checked.failure.reason._tag !== "Corrupt" && checked.failure.reason._tag !== "Missing") {
+    if (Result.isSuccess(checked)) return point
+    if (checked.failure.reason._tag !== "Corrupt" && checked.failure.reason._tag !== "Missing") {
       return yield* checked.failure
     }
   }

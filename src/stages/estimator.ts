@@ -16,7 +16,7 @@
 import { Effect, Option, Schema } from "effect"
 import { FileSystem } from "effect/FileSystem"
 import { optional } from "../artifact/Kind.ts"
-import { Encoder, JudgedPairs, Triplets } from "../artifact/kinds.ts"
+import { Checkpoint, Encoder, JudgedPairs, Triplets } from "../artifact/kinds.ts"
 import type { JudgedPair, Triplet } from "../data/records.ts"
 import * as Param from "../dsl/param.ts"
 import * as Stage from "../dsl/Stage.ts"
@@ -26,7 +26,7 @@ import * as SentenceEncoder from "../models/SentenceEncoder.ts"
 import { contrastive } from "../objectives/contrastive.ts"
 import { stripPerspective } from "../rewards/grammar.ts"
 import { type EstimatorCard, estimatorCardFile } from "./models.ts"
-import { optimizerFields, optimizerSettings } from "./optimizing.ts"
+import { finalOf, growing, optimizerFields, optimizerSettings } from "./optimizing.ts"
 import { stepRows } from "./order.ts"
 import { scratchFields, scratchModel, wordsOf } from "./scratch.ts"
 import { runSteps } from "./steps.ts"
@@ -77,9 +77,10 @@ export const estimator = Stage.make("estimator", {
     across: optional(JudgedPairs),
     within: optional(JudgedPairs)
   },
-  outputs: { estimator: Encoder },
+  outputs: { estimator: Encoder, checkpoint: Checkpoint },
   seeded: true,
   device: true,
+  grows: growing,
   metrics: {
     loss: "lower",
     accuracy: "higher",
@@ -140,6 +141,7 @@ export const estimator = Stage.make("estimator", {
       const save = (dir: string) => trainer.checkpoint(`${dir}/trainer.safetensors`)
       yield* runSteps({
         total: params.steps,
+        final: finalOf(params, outputs.checkpoint),
         restore: (dir) => trainer.restore(`${dir}/trainer.safetensors`),
         save,
         step: (k) => {

@@ -10,7 +10,7 @@
 import { mkdir } from "node:fs/promises"
 import { Effect, Schema } from "effect"
 import { optional } from "../artifact/Kind.ts"
-import { Classifier, NliPairs } from "../artifact/kinds.ts"
+import { Checkpoint, Classifier, NliPairs } from "../artifact/kinds.ts"
 import type { NliLabel, NliPair } from "../data/records.ts"
 import * as Param from "../dsl/param.ts"
 import * as Stage from "../dsl/Stage.ts"
@@ -19,7 +19,7 @@ import { classAgreement } from "../metrics/classification.ts"
 import * as ClassifierModel from "../models/Classifier.ts"
 import * as SentenceEncoder from "../models/SentenceEncoder.ts"
 import { contrastive } from "../objectives/contrastive.ts"
-import { optimizerFields, optimizerSettings } from "./optimizing.ts"
+import { finalOf, growing, optimizerFields, optimizerSettings } from "./optimizing.ts"
 import { stepRows } from "./order.ts"
 import { scratchFields, scratchModel, wordsOf } from "./scratch.ts"
 import { runSteps } from "./steps.ts"
@@ -108,7 +108,12 @@ const checkpointFile = (dir: string) => `${dir}/trainer.safetensors`
 const Phase = Schema.Struct({ phase: Schema.Literals(["align", "classify"]) })
 
 /** A classifier from scratch, taught: first as an encoder, then as what it is. */
-const taughtFromScratch = Effect.fnUntraced(function* (params: Settings, train: ReadonlyArray<NliPair>, seed: number) {
+const taughtFromScratch = Effect.fnUntraced(function* (
+  params: Settings,
+  train: ReadonlyArray<NliPair>,
+  seed: number,
+  final: string | undefined
+) {
   const task = yield* Task
   const first = params.steps === 0 ? 0 : params.alignSteps
   const create = (encoder?: string) =>
@@ -130,6 +135,7 @@ const taughtFromScratch = Effect.fnUntraced(function* (params: Settings, train: 
   })
   yield* runSteps({
     total: first + params.steps,
+    final,
     state: (): typeof Phase.Type => ({ phase: learner === undefined ? "align" : "classify" }),
     save: (dir) => (learner ?? aligner)!.trainer.checkpoint(checkpointFile(dir)),
     restore: (dir, state) =>
@@ -158,13 +164,15 @@ const taught = Effect.fnUntraced(function* (
   base: string,
   params: Settings,
   train: ReadonlyArray<NliPair>,
-  seed: number
+  seed: number,
+  final: string | undefined
 ) {
   const classifier = yield* ClassifierModel.load(base)
   if (params.steps === 0) return classifier
   const { trainer, update } = yield* classifying(classifier, params, train, seed, false)
   yield* runSteps({
     total: params.steps,
+    final,
     restore: (dir) => trainer.restore(checkpointFile(dir)),
     save: (dir) => trainer.checkpoint(checkpointFile(dir)),
     step: (k) =>
@@ -192,9 +200,10 @@ export const nli = Stage.make("nli", {
   version: 1,
   params: NliParams,
   inputs: { base: optional(Classifier), pairs: NliPairs },
-  outputs: { classifier: Classifier },
+  outputs: { classifier: Classifier, checkpoint: Checkpoint },
   seeded: true,
   device: true,
+  grows: growing,
   metrics: {
     loss: "lower",
     accuracy: "higher",
@@ -215,9 +224,10 @@ export const nli = Stage.make("nli", {
     const held = Math.floor(pairs.length * params.heldOut)
     const [test, train] = [pairs.slice(0, held), pairs.slice(held)]
     const settings = inputs.base || params.steps === 0 ? { ...params, alignSteps: 0 } : params
+    const final = params.steps === 0 ? undefined : finalOf(params, outputs.checkpoint)
     const classifier = inputs.base
-      ? yield* taught(inputs.base.dir, settings, train, seed)
-      : yield* taughtFromScratch(settings, train, seed)
+      ? yield* taught(inputs.base.dir, settings, train, seed, final)
+      : yield* taughtFromScratch(settings, train, seed, final)
     if (test.length > 0) {
       const probabilities = yield* classifier.probabilities(test.map(both))
       const said = probabilities.map((row) => classifier.labels[row.indexOf(Math.max(...row))]!.toLowerCase())

@@ -19,6 +19,7 @@ const fresh = freshFolder("growth")
 
 interface Walk {
   readonly steps: number
+  readonly before?: number
   readonly grow?: boolean
   readonly eager?: boolean
   readonly ms?: number
@@ -73,6 +74,18 @@ describe("a longer run", () => {
       assert.isUndefined((yield* go(root, { steps: 6 })).firstStep)
       assert.strictEqual((yield* go(root, { steps: 3 })).firstStep, 0)
       assert.strictEqual((yield* go(root, { steps: 5 })).firstStep, 4)
+    })
+  )
+
+  it.live("goes on behind a phase of steps that all of a family have in common", () =>
+    Effect.gen(function* () {
+      const root = fresh()
+      const whole = yield* undisturbed({ steps: 9, before: 20 })
+      assert.strictEqual((yield* go(root, { steps: 4, before: 20 })).firstStep, 0)
+      const { key, firstStep } = yield* go(root, { steps: 9, before: 20 })
+      assert.strictEqual(firstStep, 24)
+      assert.deepStrictEqual(resultOf(root, key), whole)
+      assert.strictEqual((yield* go(root, { steps: 9, before: 3 })).firstStep, 0)
     })
   )
 

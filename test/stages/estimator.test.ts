@@ -1,5 +1,5 @@
 /** Triplets and the similarity estimator: what they are made of, that it learns, that thresholds are always calibrated. */
-import { readFileSync } from "node:fs"
+import { readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit } from "effect"
@@ -187,6 +187,31 @@ describe("estimator", () => {
       assert.deepStrictEqual(card(rest.out.estimator), card(whole.out.estimator))
       assert.deepStrictEqual([...timeless(first.said), ...timeless(rest.said)], timeless(whole.said))
     })
+  )
+
+  it.live(
+    "goes on from a shorter run to the last bit, and is calibrated anew; not under a schedule that spans all steps",
+    () =>
+      Effect.gen(function* () {
+        const { world } = yield* ground
+        const inputs = (yield* tinyEstimator(fresh, world, 0)).triplets
+        const of = (steps: number) => ({
+          inputs,
+          params: { ...tinyEncoderParams, steps, schedule: "constant", warmupSteps: 2 },
+          seed: 1
+        })
+        const less = yield* runStage(estimator, { dir: fresh(), ...of(3), checkpointEvery: 1 })
+        // The rows of updates go with it, those of its own calibration do not.
+        assert.deepStrictEqual(less.said.handedOver, [{ step: 3, state: null, metrics: 3 }])
+        const whole = yield* runStage(estimator, { dir: fresh(), ...of(8) })
+        const resume = { step: 3, dir: less.out.checkpoint, state: null }
+        const rest = yield* runStage(estimator, { dir: fresh(), ...of(8), resume })
+        assert.deepStrictEqual(weights(rest.out.estimator), weights(whole.out.estimator))
+        assert.deepStrictEqual(card(rest.out.estimator), card(whole.out.estimator))
+        assert.deepStrictEqual([...timeless(less.said).slice(0, 3), ...timeless(rest.said)], timeless(whole.said))
+        const linear = yield* runStage(estimator, { dir: fresh(), inputs, params: { ...tinyEncoderParams, steps: 2 } })
+        assert.deepStrictEqual([linear.said.handedOver, readdirSync(linear.out.checkpoint)], [[], []])
+      })
   )
 
   it.live("what was trained is kept before thresholds are calibrated, and progress goes on there", () =>

@@ -1,5 +1,5 @@
 /** The NLI classifier as a stage: it learns the relation from scratch, resumes in both of its phases, passes through. */
-import { readFileSync, writeFileSync } from "node:fs"
+import { readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit } from "effect"
@@ -103,6 +103,36 @@ describe("nli", () => {
         assert.deepStrictEqual(weights(rest.out.classifier), weights(whole.out.classifier))
       }
     })
+  )
+
+  it.live(
+    "goes on from a shorter run to the last bit, from scratch and from a base, unless the schedule spans all steps",
+    () =>
+      Effect.gen(function* () {
+        const inputs = { pairs: yield* pairs }
+        const base = (yield* runStage(nli, { dir: fresh(), params: { ...few, steps: 0 }, inputs })).out.classifier
+        const more = { ...few, schedule: "constant", steps: 5 }
+        for (const from of [inputs, { ...inputs, base }]) {
+          const all = { inputs: from, seed: 1 }
+          // Alignment comes first, and is no part of what a family differs in.
+          const aligned = "base" in from ? 0 : few.alignSteps
+          const less = yield* runStage(nli, { dir: fresh(), params: { ...more, steps: 2 }, ...all })
+          assert.deepStrictEqual(
+            less.said.handedOver.map(({ metrics, step }) => [step, metrics]),
+            [[aligned + 2, aligned + 2]]
+          )
+          const whole = yield* runStage(nli, { dir: fresh(), params: more, ...all })
+          const resume = { step: aligned + 2, dir: less.out.checkpoint, state: less.said.handedOver[0]!.state }
+          const rest = yield* runStage(nli, { dir: fresh(), params: more, ...all, resume })
+          assert.deepStrictEqual(
+            [...timeless(less.said).slice(0, aligned + 2), ...timeless(rest.said)],
+            timeless(whole.said)
+          )
+          assert.deepStrictEqual(weights(rest.out.classifier), weights(whole.out.classifier))
+        }
+        const linear = yield* runStage(nli, { dir: fresh(), params: few, inputs })
+        assert.deepStrictEqual([linear.said.handedOver, readdirSync(linear.out.checkpoint)], [[], []])
+      })
   )
 
   it.live(

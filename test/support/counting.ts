@@ -42,6 +42,8 @@ export const walk = Stage.make("walk", {
   version: 1,
   params: Schema.Struct({
     steps: int(6),
+    /** Steps of a phase before those, which a family has in common. */
+    before: int(0),
     /** Of each step. */
     ms: int(0),
     /** Checkpoints after every step instead of every two seconds. */
@@ -57,6 +59,7 @@ export const walk = Stage.make("walk", {
   grows: { param: "steps", unless: ({ grow }) => (grow ? null : "the walk is planned as a whole") },
   run: Effect.fnUntraced(function* ({ params, inputs, outputs, seed }) {
     const task = yield* Task
+    const total = params.before + params.steps
     const rows = yield* inputs.data.rows
     const resumed = yield* task.resume
     const from = Option.getOrUndefined(resumed)
@@ -67,7 +70,7 @@ export const walk = Stage.make("walk", {
         ? new Float64Array(rows.map((row) => row.value))
         : new Float64Array(new Uint8Array(readFileSync(join(from.dir, "weights.bin"))).buffer)
     const save = (dir: string): void => writeFileSync(join(dir, "weights.bin"), new Uint8Array(weights.buffer))
-    for (; step < params.steps; step++) {
+    for (; step < total; step++) {
       if (step === params.at) yield* misbehave(params.mood, step)
       random = (Math.imul(random, 1664525) + 1013904223) >>> 0
       for (let i = 0; i < weights.length; i++) weights[i] = (weights[i] ?? 0) * 0.9 + (random / 2 ** 32 - 0.5) * (i + 1)
@@ -81,17 +84,17 @@ export const walk = Stage.make("walk", {
       yield* task.samples([
         { step, promptId: "p", idx: 0, prompt: "walk", completion: `${loss}`, reward: 1, advantage: 0, parts: [] }
       ])
-      yield* task.progress(step + 1, params.steps)
+      yield* task.progress(step + 1, total)
       const due = yield* task.checkpointDue
-      if ((due || params.eager) && step + 1 < params.steps) {
+      if ((due || params.eager) && step + 1 < total) {
         const state = params.mood === "badState" ? { best: Number.NEGATIVE_INFINITY } : { random }
         yield* task.checkpoint(step + 1, state, (dir) => Effect.sync(() => save(dir)))
       }
     }
     if (params.grow) {
       save(outputs.checkpoint.dir)
-      yield* task.handOver(params.steps, { random })
-      yield* task.metrics(params.steps - 1, { end: params.steps })
+      yield* task.handOver(total, { random })
+      yield* task.metrics(total - 1, { end: total })
     }
     writeFileSync(join(outputs.state.dir, "weights.json"), JSON.stringify([...weights]))
   })

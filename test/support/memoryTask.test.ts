@@ -12,7 +12,7 @@ const fresh = freshFolder("memory")
 it.effect("shows of a stage that N steps are k steps, an interruption, and the rest", () =>
   Effect.gen(function* () {
     const rows = Effect.succeed([{ value: 1 }, { value: 2 }])
-    const params = { steps: 9, ms: 0, eager: false, mood: "well", at: 99, grow: false } as const
+    const params = { steps: 9, before: 0, ms: 0, eager: false, mood: "well", at: 99, grow: false } as const
     const go = Effect.fnUntraced(function* (more: Omit<Parameters<typeof memoryTask>[0], "dir">) {
       const out = fresh()
       const { task, said } = memoryTask({ dir: fresh(), checkpointEvery: 2, ...more })
