@@ -11,23 +11,37 @@ import { cp, mkdir } from "node:fs/promises"
 import { join } from "node:path"
 import { Effect, Schema } from "effect"
 import * as Param from "../dsl/param.ts"
+import { didYouMean } from "../dsl/problems.ts"
 import type { Direction } from "../dsl/Stage.ts"
 import { Task } from "../dsl/Task.ts"
 import type { Policy } from "../models/Policy.ts"
 
+const evaluateEvery = Param.int(
+  0,
+  "steps after which the policy is measured on development data, and once more at the end; 0: never",
+  { min: 0 }
+)
+const kept = "publishes the policy that was best by this metric of an evaluation, not the last one"
+
 /** The knobs of a stage that measures these metrics. */
 export const keepingFields = <const M extends ReadonlyArray<string>>(metrics: M) => ({
-  evaluateEvery: Param.int(
-    0,
-    "steps after which the policy is measured on development data, and once more at the end; 0: never",
-    { min: 0 }
-  ),
-  keepBest: Param.literal(
-    ["none", ...metrics] as ReadonlyArray<"none" | M[number]>,
-    "none",
-    "publishes the policy that was best by this metric of an evaluation, not the last one"
-  )
+  evaluateEvery,
+  keepBest: Param.literal(["none", ...metrics] as ReadonlyArray<"none" | M[number]>, "none", kept)
 })
+
+/** The same where parameters add metrics to these: `unmeasuredRefusals` then refuses what is none of them. */
+export const openKeepingFields = (metrics: ReadonlyArray<string>) => ({
+  evaluateEvery,
+  keepBest: Param.withDefault(Schema.Union([Schema.Literals(["none", ...metrics]), Schema.String]), "none", kept)
+})
+
+/** A best policy by a metric that no evaluation has. */
+export const unmeasuredRefusals = ({ keepBest }: KeepingParams, metrics: ReadonlyArray<string>) => {
+  if (keepBest === "none" || metrics.includes(keepBest)) return []
+  const meant = didYouMean(keepBest, metrics)
+  const message = `no evaluation has the metric ${keepBest}: one of none, ${metrics.join(", ")}`
+  return [{ path: "keepBest", message, ...(meant === null ? {} : { hint: meant }) }]
+}
 
 export interface KeepingParams {
   readonly evaluateEvery: number

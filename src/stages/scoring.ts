@@ -57,6 +57,12 @@ export interface RewardParams {
   readonly [part: string]: unknown
 }
 
+const settings: ReadonlyArray<string> = ["profile", "options", "aggregate"]
+
+/** The names of a reward's parts, those of a user's own among them. */
+export const partNames = (params: RewardParams): ReadonlyArray<string> =>
+  Object.keys(params).filter((name) => !settings.includes(name))
+
 /** The Schema of a reward composed of parts, with their defaults. */
 export const rewardSchema = (parts: ReadonlyArray<AnyRewardPart>): Schema.Codec<RewardParams, unknown> => {
   const sections = parts.map(({ defaults, fields, help, name }) => {
@@ -115,9 +121,10 @@ export const openReward = Effect.fn("openReward")(function* (
   parts: ReadonlyArray<AnyRewardPart>,
   params: RewardParams
 ) {
-  const known = new Set([...parts.map(({ name }) => name), "profile", "options", "aggregate"])
+  const known = new Set(parts.map(({ name }) => name))
   const own: Array<Own> = []
-  for (const [name, section] of Object.entries(params)) {
+  for (const name of partNames(params)) {
+    const section = params[name]
     if (known.has(name) || !isOwn(section)) continue
     const scorer =
       "from" in section

@@ -2,7 +2,7 @@
  * The GRPO stage on a tiny world: what it journals is what its formulas say, it resumes to the last bit, and nothing but
  * rewards moves the weights.
  */
-import { readFileSync } from "node:fs"
+import { readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Schema } from "effect"
@@ -181,6 +181,49 @@ describe("grpo", () => {
         "eval/reward",
         ...opGrpoParts.map((part) => `eval/rewards/${part.name}/mean`)
       ])
+    })
+  )
+
+  it.live("keeps the best policy by a reward of a user's own, which evaluations ask as steps do", () =>
+    Effect.gen(function* () {
+      const { development, inputs } = yield* ground
+      const script = join(fresh(), "shortest.mjs")
+      // Says of every completion how many perspectives it has, from 0 down.
+      writeFileSync(
+        script,
+        `import { createInterface } from "node:readline"
+for await (const line of createInterface({ input: process.stdin })) {
+  const { id, rows } = JSON.parse(line)
+  console.log(JSON.stringify({ id, scores: rows.map(({ perspectives }) => -perspectives.length) }))
+}
+`
+      )
+      const kept = "eval/rewards/shortest/mean"
+      const shortest = { exec: [process.execPath, script], version: "1", weight: 1 }
+      const all = { ...params, steps: 3, promptsPerStep: 2, reward: { ...params.reward, shortest } }
+      const { out, said } = yield* runStage(grpo, {
+        dir: fresh(),
+        inputs: { ...inputs, development },
+        params: { ...all, evaluateEvery: 1, keepBest: kept },
+        seed: 3
+      })
+      const values = said.metrics.flatMap(({ values }) => (values[kept] === undefined ? [] : [values[kept]]))
+      assert.lengthOf(values, 3)
+      assert.isTrue(values.every((value) => value <= 0))
+      const step = values.indexOf(Math.max(...values))
+      assert.strictEqual(said.metrics.at(-1)!.values["eval/kept_step"], step)
+      const until = yield* runStage(grpo, { dir: fresh(), inputs, params: { ...all, steps: step + 1 }, seed: 3 })
+      assert.deepStrictEqual(weights(out.policy), weights(until.out.policy))
+      const other = yield* failStage(grpo, {
+        dir: fresh(),
+        inputs: { ...inputs, development },
+        params: { ...all, evaluateEvery: 1, keepBest: "eval/rewards/longest/mean" }
+      })
+      assert.deepInclude(other, { _tag: "GrpoRefused", path: "keepBest" })
+      assert.match(
+        (other as Error).message,
+        /no evaluation has the metric eval\/rewards\/longest\/mean: one of none, eval\/reward, .*eval\/rewards\/shortest\/mean$/
+      )
     })
   )
 

@@ -19,10 +19,10 @@ import { reinforce } from "../../objectives/reinforce.ts"
 import type { AnyRewardPart } from "../../rewards/part.ts"
 import { WeightSchedule } from "../../rewards/weight.ts"
 import { samplingFields } from "../generate.ts"
-import { keepingFields, keepingRefusals } from "../keeping.ts"
+import { keepingRefusals, openKeepingFields, unmeasuredRefusals } from "../keeping.ts"
 import { loraField } from "../lora.ts"
 import { optimizerFields } from "../optimizing.ts"
-import { rewardSchema } from "../scoring.ts"
+import { partNames, rewardSchema } from "../scoring.ts"
 
 const aggregation = (value: PolicyAggregation) =>
   Param.literal(policyAggregations, value, "how token losses become one number: what they are divided by")
@@ -95,6 +95,12 @@ const cut = {
 
 const truncated = "; the ratio is that of the whole softmax, unless `correction` is set"
 
+/** Metrics of an evaluation that a best policy is kept by: of a reward with these parts, those of a user's own among them. */
+const measuredOf = (parts: ReadonlyArray<string>) => [
+  "eval/reward",
+  ...parts.map((name) => `eval/rewards/${name}/mean`)
+]
+
 /** The parameters of a GRPO stage whose reward has these parts. */
 export const paramsOf = (parts: ReadonlyArray<AnyRewardPart>) =>
   Param.struct({
@@ -138,7 +144,7 @@ export const paramsOf = (parts: ReadonlyArray<AnyRewardPart>) =>
     ),
     ...loraField,
     rematerialise: Param.boolean(false, "recompute layers in the backward pass: less memory, a third more work"),
-    ...keepingFields(["eval/reward", ...parts.map(({ name }) => `eval/rewards/${name}/mean`)]),
+    ...openKeepingFields(measuredOf(parts.map(({ name }) => name))),
     reward: rewardSchema(parts)
   })
 
@@ -198,6 +204,7 @@ export const grpoRefusals = (
   const decomposed = params.reward.aggregate === "normalize-then-sum"
   return [
     ...keepingRefusals(params),
+    ...unmeasuredRefusals(params, measuredOf(partNames(params.reward))),
     ...(params.keepBest === "eval/reward" && scheduled
       ? [
           {
