@@ -65,6 +65,8 @@ describe("refused with its place", () => {
       "grpo: { evaluateEvery: 5, keepBest: eval/rewards/min/mean, reward.mine: { exec: [cat], version: '1' } }",
       /grpo\.keepBest: no evaluation has the metric eval\/rewards\/min\/mean: one of none, .*eval\/rewards\/mine\/mean/
     ],
+    ["pope-windows", "candidates.maxNewTokens: 91", /candidates\.maxNewTokens: 91 tokens .* do not fit/],
+    ["pope-windows", "ips: { cu: label, votes: slate }", /ips\./],
     ["op-grpo-on-log", "grpo.evaluateEvery: 5", /grpo\.evaluateEvery: this pipeline gives its training nothing/],
     ["op-grpo", "data: { path: rows.csv }", /^4 params\.data.*: a policy from scratch reads with a world's tokenizer/]
   ])("%s with %s", async (pipeline, params, message) => {
