@@ -173,6 +173,27 @@ export const namedValues = (options: Readonly<Record<string, OptionValue>>) => {
   return { address: entries.length > 0 ? array.address : null, count: entries.length, kept: [array.block, ...kept] }
 }
 
+/** RTLD_NOW and RTLD_NODELETE of Linux's <dlfcn.h>. */
+const stays = 0x2 | 0x1000
+
+/**
+ * Keeps an open library mapped until the process is gone. koffi closes libraries when Node is taken down, and libuv's threads,
+ * which end after that, run destructors of what the plugin left in them: in code that is no longer there.
+ */
+const pin = (path: string): void => {
+  if (process.platform !== "linux") return
+  const dlopen = (library: string) =>
+    libraryFunction<[string, number], Pointer>(loadLibrary(library), "dlopen", "void *", ["const char *", "int"])
+  let open: (path: string, flags: number) => Pointer
+  try {
+    open = dlopen("libc.so.6")
+  } catch {
+    // before glibc 2.34 it had a library of its own
+    open = dlopen("libdl.so.2")
+  }
+  open(path, stays)
+}
+
 /** A plugin's functions. */
 export class Pjrt {
   readonly path: string
@@ -188,6 +209,7 @@ export class Pjrt {
   constructor(path: string) {
     this.path = path
     const table = libraryFunction<[], bigint>(loadLibrary(path), "GetPjrtApi", "void *", [])()
+    pin(path)
     const head = new DataView(bytesAt(table, headBytes).buffer)
     this.version = { major: head.getInt32(32, true), minor: head.getInt32(36, true) }
     const { major, minor } = this.version
