@@ -15,6 +15,7 @@ import { grpo } from "../src/objectives/grpo.ts"
 import { sft } from "../src/objectives/sft.ts"
 import { type Program, program } from "../src/tensor/Program.ts"
 import { input } from "../src/tensor/Tensor.ts"
+import { half, qwen, three } from "./shapes.ts"
 
 export interface Made {
   readonly program: Program
@@ -39,26 +40,6 @@ export interface Work {
   readonly make: () => Made
 }
 
-const qwen = (
-  shape: Pick<DecoderConfig, "hiddenSize" | "intermediateSize" | "layers" | "heads" | "headSize">
-): DecoderConfig => ({
-  kind: "decoder",
-  vocabularySize: 151_936,
-  keyValueHeads: 2,
-  maxPositions: 32_768,
-  ropeTheta: 1e6,
-  normEpsilon: 1e-6,
-  tied: true,
-  qkvBias: true,
-  outputBias: false,
-  feedForwardBias: false,
-  eosIds: [151_645],
-  ...shape
-})
-
-/** Qwen2.5-0.5B and Qwen2.5-3B. */
-const half = qwen({ hiddenSize: 896, intermediateSize: 4864, layers: 24, heads: 14, headSize: 64 })
-const three = qwen({ hiddenSize: 2048, intermediateSize: 11_008, layers: 36, heads: 16, headSize: 128 })
 /** The decoder of `exp bench` train17m. */
 const small: DecoderConfig = {
   ...qwen({ hiddenSize: 384, intermediateSize: 1024, layers: 8, heads: 6, headSize: 64 }),

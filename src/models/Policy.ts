@@ -124,10 +124,7 @@ export const load = Effect.fn("Policy.load")(function* (
   const stays =
     found !== undefined && (lora === undefined || (lora !== null && sameShape(described, found.settings, lora)))
   const merged = found !== undefined && !stays
-  // Below an adapter nothing changes: where products round weights to bfloat16 anyway, they are kept so.
-  const { numericClass } = (yield* Device).info
-  const narrow = numericClass.dtype === "bf16" && !merged && (stays || Boolean(lora))
-  const config: DecoderConfig = narrow ? { ...described, stored: "bf16" } : described
+  const config = yield* storedBelow(described, !merged && (stays || Boolean(lora)))
   const weights = yield* readFolder(decoderParameters(config), folder)
   if (merged) yield* mergeAdapter(config, weights, found)
   const adapter = stays
@@ -142,6 +139,12 @@ export const load = Effect.fn("Policy.load")(function* (
   const origin = merged ? undefined : folder
   return yield* make({ source: folder, config, tokenizer, stopIds, weights, files, merged, adapter, origin }, options)
 })
+
+/** A model below an adapter does not change: where products round its matrices to bfloat16 anyway, they are kept so. */
+const storedBelow = (config: DecoderConfig, adapted: boolean): Effect.Effect<DecoderConfig, never, Device> =>
+  Effect.map(Device, ({ info }) =>
+    adapted && info.numericClass.dtype === "bf16" ? { ...config, stored: "bf16" as const } : config
+  )
 
 /** What a policy is made of. */
 interface Parts {
@@ -164,15 +167,22 @@ export interface NewPolicy {
   /** The tokenizer's files (`wordLevelFiles`, or those of another model). */
   readonly tokenizerFiles: Readonly<Record<string, string>>
   readonly seed: number
+  /** The adapter that training is to change in place of the weights. */
+  readonly lora?: LoraSettings
+  /** Makes the weights of a table; default: `initialise`, which draws them on the host. */
+  readonly draw?: typeof initialise
 }
 
 /** A policy with random weights (`decoderParameters` says how they are drawn). */
 export const create = Effect.fn("Policy.create")(function* (
-  { config, seed, tokenizerFiles }: NewPolicy,
+  { config: described, draw = initialise, lora, seed, tokenizerFiles }: NewPolicy,
   options: SamplerOptions = {}
 ): Effect.fn.Return<Policy, ModelError | DeviceError, Device | FileSystem | Scope.Scope> {
   const tokenizer = yield* Effect.fromResult(tokenizers.fromFiles("new policy", tokenizerFiles))
-  const weights = yield* initialise(decoderParameters(config), seed)
+  const fresh = lora && (yield* asked(() => adapterParameters(described, lora)))
+  const config = yield* storedBelow(described, fresh !== undefined)
+  const weights = yield* draw(decoderParameters(config), seed)
+  const adapter = lora && fresh && { settings: lora, weights: yield* draw(fresh, seed), isNew: true }
   return yield* make(
     {
       source: "new policy",
@@ -182,7 +192,7 @@ export const create = Effect.fn("Policy.create")(function* (
       weights,
       files: { "config.json": decoderConfigJson(config) },
       merged: false,
-      adapter: undefined,
+      adapter,
       origin: undefined
     },
     options
