@@ -2,7 +2,8 @@
 # Whether the package works where it is installed: packs the working tree, puts the package into an empty folder, starts
 # that with `exp init`, compiles its pipeline and one that is wired wrongly, and runs its experiment with a reward, a stage
 # and a pipeline that are defined there. `bash scripts/pack-check.sh` takes what the package needs from this repository's
-# node_modules and ends in about a minute; `--install` installs it by npm, from the registry, as a user would.
+# node_modules and ends in about a minute; `--install` installs it by npm, from the registry, and the compiler with the types
+# that `exp init` asks for, as a user would: nothing of this repository's node_modules is used then, Node included.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 work=$(mktemp -d)
@@ -17,7 +18,9 @@ diff "$root/package.json" "$work/source/package.json"
 
 echo "== install"
 cd "$work/lab"
+own=$root/node_modules/.bin
 if [[ "${1:-}" == --install ]]; then
+  own=
   npm install --silent --no-audit --no-fund "$work"/overtone-*.tgz
 else
   mkdir -p node_modules/.bin node_modules/overtone
@@ -27,11 +30,15 @@ else
   done
   ln -s ../overtone/dist/src/cli/launch.mjs node_modules/.bin/exp
 fi
-export PATH="$work/lab/node_modules/.bin:$root/node_modules/.bin:$PATH"
+export PATH="$work/lab/node_modules/.bin${own:+:$own}:$PATH"
 exp init >/dev/null
 
 echo "== types"
-ln -sfn "$root/node_modules/@types" node_modules/@types
+if [[ -z "$own" ]]; then
+  npm install --silent --no-audit --no-fund
+else
+  ln -sfn "$root/node_modules/@types" node_modules/@types
+fi
 tsc
 sed 's/{ policy: warm, /{ policy: similarity, /' pipelines/mine.ts >pipelines/wrong.ts
 if tsc >wrong.txt; then

@@ -110,10 +110,14 @@ export const init = Command.make(
       },
       catch: (cause) => usage(`cannot write to ${dir}: ${String(cause)}`)
     })
+    const away = relative(typedIn(), dir)
+    const next = [
+      ...(away === "" ? [] : [/\s/.test(away) ? `cd "${away}"` : `cd ${away}`]),
+      "npm install",
+      "npx exp run experiments/first.yaml"
+    ]
     yield* Console.log(`${dir}: a pipeline, a stage, a reward and an experiment of your own.
 
-  cd ${relative(typedIn(), dir) || "."}
-  npm install
-  npx exp run experiments/first.yaml`)
+${next.map((line) => `  ${line}`).join("\n")}`)
   })
 ).pipe(Command.withDescription("Start a folder for experiments, pipelines and rewards of your own"))

@@ -1,7 +1,7 @@
 /** `exp init`: a folder that works (its whole way is `scripts/pack-check.sh`), and nothing of anybody's overwritten. */
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe, it, vi } from "@effect/vitest"
 import { Effect } from "effect"
 import { TestConsole } from "effect/testing"
 import { loadExperiment } from "../../src/dsl/load.ts"
@@ -18,12 +18,26 @@ const init = (...argv: ReadonlyArray<string>) =>
 const manifest = (dir: string) => JSON.parse(readFileSync(join(dir, "package.json"), "utf8"))
 
 describe("exp init", () => {
+  it.live("in the folder itself asks for no cd", () =>
+    Effect.gen(function* () {
+      const dir = fresh()
+      mkdirSync(dir, { recursive: true })
+      // As npm scripts are told where they were called.
+      vi.stubEnv("INIT_CWD", dir)
+      vi.stubEnv("npm_package_json", join(process.cwd(), "package.json"))
+      const { code, text } = yield* init().pipe(Effect.ensuring(Effect.sync(() => vi.unstubAllEnvs())))
+      assert.strictEqual(code, 0, text)
+      assert.match(text, /of your own\.\n\n {2}npm install\n/)
+      assert.isTrue(existsSync(join(dir, "pipelines/mine.ts")))
+    })
+  )
+
   it.live("starts a folder with a pipeline, a stage, a reward and an experiment, and says what comes next", () =>
     Effect.gen(function* () {
       const dir = join(fresh(), "My Lab")
       const { code, text } = yield* init(dir)
       assert.strictEqual(code, 0, text)
-      assert.match(text, /npx exp run experiments\/first\.yaml/)
+      assert.match(text, /\n {2}cd ".*My Lab"\n {2}npm install\n {2}npx exp run experiments\/first\.yaml/)
       for (const file of [
         "pipelines/mine.ts",
         "stages/wordiness.ts",
