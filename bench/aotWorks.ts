@@ -10,6 +10,7 @@ import { adapterParameters, type LoraSettings } from "../src/models/lora.ts"
 import { applyProgram } from "../src/models/optimizer.ts"
 import { countParameters, type ParameterSpec, parameterInputs } from "../src/models/parameters.ts"
 import { policyLoss } from "../src/models/score.ts"
+import { segmentProgram } from "../src/models/segment.ts"
 import { backwardProgram } from "../src/models/Trainer.ts"
 import { grpo } from "../src/objectives/grpo.ts"
 import { sft } from "../src/objectives/sft.ts"
@@ -129,6 +130,27 @@ const decoding = (config: DecoderConfig, rows: number, places: number): Work => 
   }
 })
 
+/** 32 steps of generation as a loop, as generation on XLA does them. */
+const segment = (config: DecoderConfig, rows: number, places: number, stored: boolean): Work => ({
+  make: () => {
+    const steps = 32
+    const made = segmentProgram(config, { greedy: false, banned: false }, { steps, stops: 1 })
+    return {
+      program: made,
+      sizes: { rows, places },
+      dtype: "bf16",
+      stored: new Set(stored ? decoderParameters(config).map(({ name }) => name) : []),
+      expected: (shapeOf) => {
+        const [rows, , places] = shapeOf("cache:k:0")
+        const { attention, products } = decodeFlops(config, { rows: rows!, places: places! })
+        return { attention: steps * attention, products: steps * products }
+      },
+      resident: 0,
+      scores: () => ({ time: Number.NaN, width: 0 })
+    }
+  }
+})
+
 const minilm: EncoderConfig = {
   kind: "encoder",
   vocabularySize: 30_522,
@@ -183,10 +205,14 @@ export const works: Readonly<Record<string, Work>> = {
   "0.5B lora": training(half, { ...long, rematerialised: true, lora: r32 }),
   "0.5B decode 64": decoding(half, 64, 2048),
   "0.5B decode 256": decoding(half, 256, 2048),
+  "0.5B segment 64": segment(half, 64, 768, true),
+  "0.5B segment 64 f32": segment(half, 64, 768, false),
+  "0.5B segment 256": segment(half, 256, 768, true),
   "3B full": training(three, { ...long, rematerialised: true }),
   "3B adamw": optimizer(three),
   "3B lora": training(three, { ...long, rematerialised: true, lora: r32 }),
   "3B lora adamw": optimizer(three, r32),
   "3B decode 64": decoding(three, 64, 2048),
+  "3B segment 256": segment(three, 256, 768, true),
   "encoder 64 x 256": encoding(minilm, 64, 256)
 }
