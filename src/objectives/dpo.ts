@@ -1,11 +1,13 @@
 /**
  * Direct preference optimisation and the losses that differ from it only in what they make of a pair's difference.
  * Rafailov et al. (2305.18290); hinge (SLiC): Zhao et al. (2305.10425); IPO: Azar et al. (2310.12036), eq. 17; robust:
- * Chowdhury et al. (2403.00409); f-divergences: Wang et al. (2309.16240); offset: Amini et al. (2402.10571).
+ * Chowdhury et al. (2403.00409); f-divergences: Wang et al. (2309.16240); offset: Amini et al. (2402.10571); `nllWeight`:
+ * iterative reasoning preference optimisation, Pang et al. (2404.19733), whose weight is 1.
  *
  *     l = sum over the answer of log p - log p_ref;     Delta = f(l_chosen) - f(l_rejected);     D = beta Delta - offset
  *
  *     dpo     -(1 - e) log sigmoid(D) - e log sigmoid(-D)                            e: label smoothing (conservative DPO)
+ *             + nllWeight * NLL of the chosen answers, mean over their tokens
  *     hinge   max(0, 1 - D)
  *     robust  [-(1 - e) log sigmoid(D) + e log sigmoid(-D)] / (1 - 2 e)              e: share of flipped labels, < 1/2
  *     ipo     (f(l_chosen) / |y_chosen| - f(l_rejected) / |y_rejected| - 1 / (2 beta))^2     `sums`: without the lengths
@@ -21,6 +23,8 @@ import { add, div, exp, expm1, max, min, mul, neg, square, sub } from "../tensor
 import type { Tensor } from "../tensor/Tensor.ts"
 import { inputOf, ofGroup, type TokenObjective } from "./Objective.ts"
 import {
+  chosenNll,
+  chosenTokens,
   logRatios,
   onBoth,
   pairLengths,
@@ -50,6 +54,8 @@ interface Offset {
 export interface DpoSettings extends Common, Offset {
   /** In [0, 1/2]; default 0. */
   readonly labelSmoothing?: number
+  /** Weight of the likelihood of the chosen answer; >= 0, default 0. */
+  readonly nllWeight?: number
 }
 export interface HingeSettings extends Common, Offset {}
 export interface RobustDpoSettings extends Common, Offset {
@@ -120,17 +126,31 @@ const ofDifference = (name: string, settings: Common & Offset, lossOf: (d: Tenso
 }
 
 /**
- * Batch tensors: `refLogprobs` [tokens]; `offsets` [rows] and `weights` [rows] where they are `given`. Throws a RangeError
- * for settings out of range.
+ * Batch tensors: `refLogprobs` [tokens]; `offsets` [rows] and `weights` [rows] where they are `given`; `chosenTokens` with a
+ * likelihood, which logs `nll_loss`. Throws a RangeError for settings out of range.
  */
 export const dpo = (settings: DpoSettings = {}): TokenObjective => {
-  const { labelSmoothing: e = 0 } = settings
+  const { labelSmoothing: e = 0, nllWeight = 0 } = settings
   const name = `dpo(${listed(settings)})`
   check(name, settings, e >= 0 && e <= 0.5)
-  return ofDifference(name, settings, (d) =>
+  if (!(nllWeight >= 0 && Number.isFinite(nllWeight))) throw new RangeError(`${name}: nllWeight must be >= 0`)
+  const objective = ofDifference(name, settings, (d) =>
     e === 0 ? neg(logSigmoid(d)) : neg(add(mul(logSigmoid(d), 1 - e), mul(logSigmoid(neg(d)), e)))
   )
+  return nllWeight === 0 ? objective : withLikelihood(objective, nllWeight)
 }
+
+/** An objective of pairs, and the negative log-likelihood of the chosen answers. */
+const withLikelihood = ({ build, inputs: own, name, ...rest }: TokenObjective, weight: number): TokenObjective => ({
+  ...rest,
+  name,
+  inputs: { ...own, ...chosenTokens },
+  build: (outputs, inputs) => {
+    const { logs, loss } = build(outputs, inputs)
+    const nll = chosenNll(name, outputs, inputs)
+    return { loss: add(loss, mul(nll, weight)), logs: { ...logs, nll_loss: nll } }
+  }
+})
 
 /** As `dpo`, by the hinge of the difference. */
 export const hinge = (settings: HingeSettings = {}): TokenObjective => {

@@ -4,7 +4,7 @@
  */
 import { stopGradient } from "../tensor/ops/control.ts"
 import { add, div, greater, max, mul, sub } from "../tensor/ops/elementwise.ts"
-import { zeros } from "../tensor/ops/leaf.ts"
+import { ones, zeros } from "../tensor/ops/leaf.ts"
 import type { Tensor } from "../tensor/Tensor.ts"
 import { type BatchInput, inputOf, ofGroup, perRow, type TokenOutputs } from "./Objective.ts"
 import { groupMean, indicator, refLogprobs } from "./pairs.ts"
@@ -21,7 +21,7 @@ export const checkList = (name: string, size: number, beta: number): void => {
 }
 
 export interface Lists {
-  /** beta (log p - log p_ref), by place: K of [lists]. */
+  /** beta (log p - log p_ref), of an answer's tokens the sum or the mean, by place: K of [lists]. */
   readonly scores: ReadonlyArray<Tensor>
   /** 1 where a place is taken, by place. */
   readonly present: ReadonlyArray<Tensor>
@@ -33,9 +33,11 @@ export const listsOf = (
   size: number,
   beta: number,
   outputs: TokenOutputs,
-  inputs: Readonly<Record<string, Tensor>>
+  inputs: Readonly<Record<string, Tensor>>,
+  lengths: "normalised" | "sums" = "sums"
 ): Lists => {
-  const ratios = perRow(sub(outputs.logprobs, inputOf(name, inputs, "refLogprobs")), outputs)
+  const sums = perRow(sub(outputs.logprobs, inputOf(name, inputs, "refLogprobs")), outputs)
+  const ratios = lengths === "sums" ? sums : div(sums, max(perRow(ones(outputs.mask.shape), outputs), 1))
   const present = inputOf(name, inputs, "present")
   const places = Array.from({ length: size }, (_, k) => k)
   return {

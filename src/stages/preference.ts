@@ -49,6 +49,9 @@ export class NothingToPrefer extends Schema.TaggedError<NothingToPrefer>()("Noth
 
 const sum = (values: ArrayLike<number>) => Array.from(values).reduce((total, value) => total + value, 0)
 
+/** Above it 2^relevance is no weight of a loss any more. */
+const greatestGrade = 30
+
 /** Sequences that are scored in one go. */
 const chunk = 256
 
@@ -112,6 +115,15 @@ export const preference = Stage.make("preference", {
       return yield* nothing(
         `of ${rows.length} rows ${equal} have equal texts and ${skipped} do not fit the model's ${policy.config.maxPositions} positions: none is left`
       )
+    }
+
+    if (loss.kind === "irpo" && loss.gain === "exponential") {
+      const most = examples.reduce((greatest, { relevance }) => Math.max(greatest, ...relevance), 0)
+      if (most > greatestGrade) {
+        return yield* nothing(
+          `\`loss.gain: exponential\` is for grades up to ${greatestGrade}, and a relevance is ${most}: counts of votes want \`gain: linear\``
+        )
+      }
     }
 
     const kept = inputs.heldOut

@@ -81,6 +81,7 @@ describe("equal TRL", () => {
   it.each<[string, TokenObjective]>([
     ["dpo", dpo()],
     ["dpo beta 0.5", dpo({ beta: 0.5 })],
+    ["dpo with likelihood", dpo({ beta: 0.2, nllWeight: 0.8 })],
     ["hinge beta 0.7", hinge({ beta: 0.7 })],
     ["ipo", ipo()],
     ["robust smoothing 0.2", robustDpo({ beta: 0.3, labelSmoothing: 0.2 })],
@@ -101,7 +102,7 @@ describe("equal TRL", () => {
     })
     // The fourth pair's texts are equal: no gradient by the difference of its answers.
     const [chosen, rejected] = [6, 7].map((row) => found.by.slice(row * 5, row * 5 + 5))
-    if (!/cpo|orpo|tis/.test(name))
+    if (!/cpo|orpo|tis|likelihood/.test(name))
       closeAll(
         chosen!,
         rejected!.map((value) => -value),
@@ -122,7 +123,8 @@ describe("equal TRL", () => {
 
   it.each([
     ["pl-dpo", plackettLuceDpo({ size: 4, beta: 0.3 })],
-    ["irpo", irpo({ size: 4, beta: 0.3 })]
+    ["irpo", irpo({ size: 4, beta: 0.7, gain: "exponential" })],
+    ["irpo of votes", irpo({ size: 4, beta: 0.3, lengths: "sums" })]
   ])("%s, written out in torch: loss and gradient; a list with an empty place", async (name, objective) => {
     const mask = rowsOf(golden.mask).map((row, k) => (golden.present[k] === 1 ? row : row.map(() => 0)))
     await againstGolden(name, objective, inOrder, { present: golden.present, relevance: golden.relevance }, mask)

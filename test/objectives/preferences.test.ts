@@ -89,9 +89,23 @@ describe("by hand", () => {
     }
     // shares 4/7, 2/3, 1
     close(evaluateTokens(plackettLuceDpo({ size: 3, beta: 1 }), rows).loss, Math.log(7 / 4) + Math.log(3 / 2))
-    // softmax 4/7 at place 1 (weight 3), 1/7 at place 3 (weight 1 / log2 4)
-    close(evaluateTokens(irpo({ size: 3, beta: 1 }), rows).loss, 3 * Math.log(7 / 4) + Math.log(7) / 2)
+    // place 1: the others' mean of e^s is 3/2, against 4: log(1 + 3/8); place 3: 3 against 1, log 4, weight 1 / log2 4
+    const [first, third] = [Math.log(11 / 8), Math.log(4) / 2]
+    close(evaluateTokens(irpo({ size: 3, beta: 1 }), rows).loss, (3 * first + third) / 3)
+    // 2^3 - 1 and 2^1 - 1
+    close(evaluateTokens(irpo({ size: 3, gain: "exponential" }), rows).loss, (7 * first + third) / 3)
     close(evaluateTokens(irpo({ size: 3, beta: 1 }), rows).log("rewards/accuracies"), 1)
+  })
+
+  it("TIS-DPO's token weights by rank run from 0.7 to 1.3, and turn over on the rejected side", () => {
+    // Ratios 1, 3, -3: on the chosen answer the second is the greatest, on the rejected one the third.
+    const weights = (side: "chosen" | "rejected", spread = 0.3) => [
+      ...tokenWeights([-1, -1, -4], [-2, -4, -1], side, { weighting: "rank", spread })
+    ]
+    closeAll(weights("chosen"), [1, 1.3, 0.7], 1e-12)
+    closeAll(weights("rejected"), [1, 0.7, 1.3], 1e-12)
+    assert.deepStrictEqual(weights("chosen", 0), [1, 1, 1])
+    assert.deepStrictEqual([...tokenWeights([-1], [-5], "chosen", { weighting: "rank" })], [1])
   })
 
   it("TIS-DPO's token weights are clamped, and turn over on the rejected side", () => {
@@ -139,6 +153,7 @@ const everyObjective: ReadonlyArray<[string, TokenObjective]> = [
   ["dpo", dpo({ beta: 0.7, labelSmoothing: 0.1, offsets: "given", weights: "given" })],
   ["dpo forward-kl", dpo({ beta: 0.2, divergence: "forward-kl" })],
   ["dpo js", dpo({ beta: 0.7, divergence: "js" })],
+  ["dpo with likelihood", dpo({ beta: 0.7, nllWeight: 0.4 })],
   ["dpo alpha", dpo({ beta: 0.7, divergence: "alpha", alpha: 0.6 })],
   ["robust", robustDpo({ beta: 0.7, labelSmoothing: 0.3 })],
   ["ipo", ipo({ beta: 0.5 })],
@@ -149,6 +164,7 @@ const everyObjective: ReadonlyArray<[string, TokenObjective]> = [
   ["kto", kto({ beta: 0.6, undesirableWeight: 1.4 })],
   ["pl-dpo", plackettLuceDpo({ size: 4, beta: 0.5 })],
   ["irpo", irpo({ size: 4, beta: 0.5 })],
+  ["irpo of grades", irpo({ size: 4, beta: 0.5, gain: "exponential", lengths: "sums" })],
   ["tis-dpo", tisDpo({ beta: 0.4 })]
 ]
 
@@ -250,9 +266,14 @@ describe("reductions", () => {
     same(robustDpo({ beta: 0.4 }), dpo({ beta: 0.4 }))
     same(dpo({ offsets: "given", weights: "given" }), dpo(), 1e-9, { offsets: [0, 0, 0, 0, 0, 0], weights: ones })
   })
-  it("a ranking of two is DPO, and so is IRPO with relevance (1, 0)", () => {
+  it("a ranking of two is DPO; IRPO with relevance (2, 0), the mean over both places, is DPO", () => {
     same(plackettLuceDpo({ size: 2, beta: 0.6 }), dpo({ beta: 0.6 }), 1e-9, { present: ones })
-    same(irpo({ size: 2, beta: 0.6 }), dpo({ beta: 0.6 }), 1e-9, { present: ones, relevance: [1, 0, 1, 0, 1, 0] })
+    const more = { present: ones, relevance: [2, 0, 2, 0, 2, 0] }
+    same(irpo({ size: 2, beta: 0.6, lengths: "sums" }), dpo({ beta: 0.6 }), 1e-9, more)
+  })
+  it("IRPO's gains agree at relevance 0 and 1", () => {
+    const more = { present: ones, relevance: [1, 0, 1, 1, 0, 0] }
+    same(irpo({ size: 3, beta: 0.6 }), irpo({ size: 3, beta: 0.6, gain: "exponential" }), 1e-9, more)
   })
   it("token weights of 1 are DPO", () => {
     same(tisDpo({ beta: 0.6 }), dpo({ beta: 0.6 }), 1e-9, { tokenWeights: ones.map(() => [1, 1, 1]) })
@@ -297,6 +318,7 @@ describe("refuse", () => {
   it.each([
     () => dpo({ beta: 0 }),
     () => dpo({ labelSmoothing: 0.6 }),
+    () => dpo({ nllWeight: -0.1 }),
     () => robustDpo({ labelSmoothing: 0.5 }),
     () => simpo({ gamma: -1 }),
     () => cpo({ nllWeight: Number.NaN }),

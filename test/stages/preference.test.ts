@@ -223,6 +223,13 @@ describe("rows that say nothing", () => {
       const alone = fresh()
       yield* RankedLists.write(alone).write([{ id: "a", prompt: "x", answers: [{ text: "y", relevance: 1 }] }])
       assert.match(yield* failed({ kind: "irpo" }, { ranked: alone }), /`ranked` has no row that says what is better/)
+      const voted = fresh()
+      const answers = [40, 2].map((relevance, k) => ({ text: `y${k}`, relevance }))
+      yield* RankedLists.write(voted).write([{ id: "a", prompt: "x", answers: [answers[0]!, answers[1]!] }])
+      assert.match(
+        yield* failed({ kind: "irpo", gain: "exponential" }, { ranked: voted }),
+        /`loss\.gain: exponential` is for grades up to 30, and a relevance is 40: counts of votes want `gain: linear`/
+      )
     })
   )
 })

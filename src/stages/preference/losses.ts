@@ -41,7 +41,7 @@ const nll = (value: number) => Param.number(value, "weight of the likelihood of 
 export const LossParams = Param.choice(
   "kind",
   {
-    dpo: { beta, labelSmoothing: smoothing, ...divergence, ...offset, ...weights },
+    dpo: { beta, labelSmoothing: smoothing, nllWeight: nll(0), ...divergence, ...offset, ...weights },
     hinge: { beta, ...divergence, ...offset, ...weights },
     robust: {
       beta,
@@ -76,9 +76,27 @@ export const LossParams = Param.choice(
       undesirableWeight: Param.number(1, "weight of undesirable answers", { min: 0 })
     },
     "pl-dpo": { beta },
-    irpo: { beta },
+    irpo: {
+      beta: Param.number(1, "how far the policy is held to the one that came in", { above: 0 }),
+      gain: Param.literal(
+        ["linear", "exponential"],
+        "linear",
+        "what relevance y counts: y, or 2^y - 1, for grades of a few levels"
+      ),
+      lengths: Param.literal(
+        ["normalised", "sums"],
+        "normalised",
+        "log-probabilities per token, as the authors' code, or their sums"
+      )
+    },
     "tis-dpo": {
       beta,
+      weighting: Param.literal(
+        ["exponential", "rank"],
+        "exponential",
+        "a token's weight: k e^(mu ratio) within bounds, or by its ratio's rank in the answer, as the authors' code"
+      ),
+      spread: Param.number(0.3, "rank: how far weights are from 1 at most", { min: 0, max: 1 }),
       scale: Param.number(1, "k: weight of a token of which the contrastive pair says nothing", { above: 0 }),
       mu: Param.number(1, "how much the contrastive pair says; 0 makes it DPO", { min: 0 }),
       low: Param.number(-0.5, "bound of the pair's log-ratio from below"),
@@ -118,8 +136,8 @@ export const objectiveOf = (loss: LossParams, listSize: number): TokenObjective 
   const offsets = "offset" in loss && loss.offset > 0 ? ("given" as const) : ("none" as const)
   switch (loss.kind) {
     case "dpo": {
-      const { beta, divergence, labelSmoothing, weights } = loss
-      return dpo({ beta, labelSmoothing, divergence, alpha: loss.alpha, offsets, weights })
+      const { beta, divergence, labelSmoothing, nllWeight, weights } = loss
+      return dpo({ beta, labelSmoothing, nllWeight, divergence, alpha: loss.alpha, offsets, weights })
     }
     case "hinge":
       return hinge({ beta: loss.beta, divergence: loss.divergence, alpha: loss.alpha, offsets, weights: loss.weights })
@@ -148,7 +166,7 @@ export const objectiveOf = (loss: LossParams, listSize: number): TokenObjective 
     case "pl-dpo":
       return plackettLuceDpo({ size: listSize, beta: loss.beta })
     case "irpo":
-      return irpo({ size: listSize, beta: loss.beta })
+      return irpo({ size: listSize, beta: loss.beta, gain: loss.gain, lengths: loss.lengths })
     case "tis-dpo":
       return tisDpo({ beta: loss.beta, weights: loss.weights })
   }

@@ -76,16 +76,18 @@ def case(name, loss, x, logs):
     out["cases"][name] = {"loss": num(loss)[0], "gradient": num(gradient), "logs": {k: num(v)[0] for k, v in logs.items()}}
 
 
-def dpo(name, loss_type, beta=0.1, label_smoothing=0.0, divergence="reverse_kl", alpha=0.5, dtype=torch.float64):
+def dpo(name, loss_type, beta=0.1, label_smoothing=0.0, divergence="reverse_kl", alpha=0.5, dtype=torch.float64, sft=0.0):
     x = logp.to(dtype).clone().requires_grad_()
     trainer = stand_in(model=NS(training=True), ref_model=Model(ref.to(dtype)), beta=beta, label_smoothing=label_smoothing,
-                       loss_types=[loss_type], loss_weights=[1.0], f_divergence_type=divergence,
+                       loss_types=[loss_type, "sft"][:2 if sft else 1], loss_weights=[1.0, sft][:2 if sft else 1],
+                       f_divergence_type=divergence,
                        f_alpha_divergence_coef=alpha, precompute_ref_logps=False)
     loss = DPOTrainer._compute_loss(trainer, Model(x * mask.to(dtype)), inputs(), False)
     case(name, loss, x, {k: trainer._metrics["train"][k][0] for k in names})
 
 
 dpo("dpo", "sigmoid")
+dpo("dpo with likelihood", "sigmoid", 0.2, sft=0.8)  # iterative reasoning preference optimisation
 dpo("dpo beta 0.5", "sigmoid", 0.5)  # TRL 1.16 has label smoothing for its robust loss only
 dpo("hinge beta 0.7", "hinge", 0.7)
 dpo("ipo", "ipo")
@@ -156,9 +158,11 @@ list_mask = mask.clone()
 list_mask[7] = 0
 
 
-def lists(name, loss_of, beta):
+def lists(name, loss_of, beta, per_token=False):
     x = logp.clone().requires_grad_()
     s = beta * ((x - ref) * list_mask).sum(1)
+    if per_token:
+        s = s / list_mask.sum(1).clamp(min=1)
     loss = (loss_of(s[0:4], relevance[0:4]) + loss_of(s[4:7], relevance[4:7])) / 2
     case(name, loss, x, {})
 
@@ -166,15 +170,18 @@ def lists(name, loss_of, beta):
 lists("pl-dpo", lambda s, _: -sum(s[k] - torch.logsumexp(s[k:], 0) for k in range(len(s))), 0.3)
 
 
-def irpo(s, y):
-    total = 0
-    for i in range(len(s)):
-        others = torch.stack([s[j] - s[i] for j in range(len(s)) if j != i])
-        total = total - y[i] / torch.log2(torch.tensor(2.0 + i)) * F.logsigmoid(-torch.log(torch.exp(others).sum()))
-    return total
+def irpo(gain):
+    def loss(s, y):
+        total = 0
+        for i in range(len(s)):
+            others = torch.stack([s[j] - s[i] for j in range(len(s)) if j != i])
+            total = total - gain(y[i]) / torch.log2(torch.tensor(2.0 + i)) * F.logsigmoid(-torch.log(torch.exp(others).mean()))
+        return total / len(s)
+    return loss
 
 
-lists("irpo", irpo, 0.3)
+lists("irpo", irpo(lambda y: 2**y - 1), 0.7, per_token=True)
+lists("irpo of votes", irpo(lambda y: y), 0.3)
 
 weights = torch.exp(torch.rand(2 * pairs, tokens) * 2 - 0.5)
 out["tokenWeights"] = num(weights)
