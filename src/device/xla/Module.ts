@@ -57,7 +57,7 @@ export const extreme = (dtype: Dtype, which: "max" | "min"): number => {
 
 export class Module {
   readonly #lines: Array<string> = []
-  readonly #constants: Array<Map<string, Value>> = [new Map()]
+  #constants: Array<Map<string, Value>> = [new Map()]
   #values = 0
   #depth = 1
 
@@ -150,6 +150,39 @@ export class Module {
     // the attribute stands here without its name
     const own = sharding.replace("#sdy.sharding", "")
     return this.define(x.dtype, x.shape, `sdy.sharding_constraint ${x.name} ${own} : ${typeOf(x)}`)
+  }
+
+  /**
+   * What each device computes with its own parts: `write` gets the parts and gives the parts of the results. It sees no value
+   * from outside.
+   * @param over the mesh's axes, by name
+   */
+  manual(
+    over: ReadonlyArray<string>,
+    operands: ReadonlyArray<{ readonly value: Value; readonly part: Value["shape"]; readonly sharding: string }>,
+    results: ReadonlyArray<{ readonly type: Omit<Value, "name">; readonly sharding: string }>,
+    write: (parts: ReadonlyArray<Value>) => ReadonlyArray<Value>
+  ): ReadonlyArray<Value> {
+    const bare = (all: ReadonlyArray<{ readonly sharding: string }>) =>
+      `[${all.map(({ sharding }) => sharding.replace("#sdy.sharding", "")).join(", ")}]`
+    const parts = operands.map(({ part, value }) => ({ ...value, name: this.fresh(), shape: part }))
+    const name = this.fresh()
+    const layouts = `in_shardings=${bare(operands)} out_shardings=${bare(results)}`
+    const axes = over.map((axis) => `"${axis}"`).join(", ")
+    const heads = parts.map((x) => `${x.name}: ${typeOf(x)}`).join(", ")
+    this.line(
+      `${name}:${results.length} = sdy.manual_computation(${operands.map(({ value }) => value.name).join(", ")}) ${layouts} manual_axes={${axes}} (${heads}) {`
+    )
+    const outer = this.#constants
+    this.#constants = []
+    this.region(() => {
+      const made = write(parts)
+      this.line(`sdy.return ${made.map((x) => x.name).join(", ")} : ${made.map(typeOf).join(", ")}`)
+    })
+    this.#constants = outer
+    const types = `(${operands.map(({ value }) => typeOf(value)).join(", ")}) -> (${results.map(({ type }) => typeOf(type)).join(", ")})`
+    this.line(`} : ${types}`)
+    return results.map(({ type }, i) => ({ ...type, name: `${name}#${i}` }))
   }
 
   /** Operands of one shape. */

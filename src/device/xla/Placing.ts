@@ -10,6 +10,7 @@ import { type Bucket, bucketOf, sharedBucketOf } from "./buckets.ts"
 import { interleaved } from "./interleave.ts"
 import { fixedShape } from "./Lowering.ts"
 import type { Layouts } from "./layouts.ts"
+import { isAttention } from "./pad/attention.ts"
 import {
   batchWays,
   feedSpec,
@@ -27,9 +28,43 @@ import { XlaTensor } from "./XlaTensor.ts"
 const ordersOf = (placements: Layouts["inputs"]): ReadonlyMap<string, Order> =>
   new Map([...placements].flatMap(([name, { order }]) => (order === undefined ? [] : [[name, order]])))
 
-/** A program of fixed sizes, in primitives, as it computes with tensors that lie in the order of shares. */
-export const inShares = (program: Program, { inputs, outputs }: Layouts): Program =>
-  expand(interleaved(program, ordersOf(inputs), ordersOf(outputs)))
+/**
+ * A program of fixed sizes as it computes with tensors that lie in the order of shares.
+ * @param attention leave attention whole, and only that, instead of taking it apart into primitives
+ */
+export const inShares = (program: Program, { inputs, outputs }: Layouts, attention = false): Program => {
+  const keep = attention ? isAttention : undefined
+  return expand(interleaved(program, ordersOf(inputs), ordersOf(outputs), keep), keep)
+}
+
+/** How what the host feeds lies: cut where the program's names say that it is a batch. */
+const fedPlacement = (mesh: Mesh, source: Program, name: string, shape: ReadonlyArray<number>): Placement => {
+  const named = source.inputs.get(name)?.shape
+  return fitted(mesh, laidAs(named === undefined ? whole(shape.length) : feedSpec(mesh, named)), shape)
+}
+
+/** The layouts of a program whose tensors that stay are known by name alone: what is compiled before there is any device. */
+export const layoutsFor = (
+  mesh: Mesh,
+  source: Program,
+  fixed: Program,
+  residents: ReadonlyMap<string, TensorSpec>
+): Layouts => {
+  const place = (name: string, shape: ReadonlyArray<number>): Placement | undefined => {
+    const spec = residents.get(name)
+    return spec && fitted(mesh, placementOf(mesh, { ...spec, shape }), shape)
+  }
+  const inputs = [...fixed.inputs].map(([name, x]) => {
+    const shape = fixedShape(x.shape)
+    return [name, place(name, shape) ?? fedPlacement(mesh, source, name, shape)] as const
+  })
+  const outputs = [...fixed.outputs].map(([name, x]) => {
+    const shape = fixedShape(x.shape)
+    const into = fixed.donate.get(name)
+    return [name, (into === undefined ? undefined : place(into, shape)) ?? laidAs(whole(shape.length))] as const
+  })
+  return { mesh, inputs: new Map(inputs), outputs: new Map(outputs) }
+}
 
 export class Placing {
   readonly mesh: Mesh
@@ -78,9 +113,7 @@ export class Placing {
       const shape = fixedShape(x.shape)
       const feed = feeds[name]
       if (feed instanceof XlaTensor) return [name, feed.placementFor(shape)!] as const
-      const named = source.inputs.get(name)?.shape
-      const spec = named === undefined ? whole(shape.length) : feedSpec(mesh, named)
-      return [name, fitted(mesh, laidAs(spec), shape)] as const
+      return [name, fedPlacement(mesh, source, name, shape)] as const
     })
     const outputs = [...fixed.outputs].map(([name, x]) => {
       const shape = fixedShape(x.shape)

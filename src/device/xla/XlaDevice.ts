@@ -29,6 +29,7 @@ import { deviceFailure } from "./failure.ts"
 import { accountOf } from "./hlo/account.ts"
 import { bf16Of } from "./inBf16.ts"
 import { inOrder } from "./inOrder.ts"
+import { attentionOver } from "./lower/attentionOver.ts"
 import { fusedAttention } from "./lower/fusedAttention.ts"
 import { xlaNumericClass } from "./numericClass.ts"
 import { inShares, Placing } from "./Placing.ts"
@@ -140,11 +141,10 @@ const make = Effect.fnUntraced(function* (options: XlaOptions) {
     const start = process.hrtime.bigint()
     const { program, scalars } = entry.static(sizes)
     const layouts = placing?.layouts(entry.program, program, feeds, into)
-    // a library's call cannot be cut over devices: on a mesh attention goes through its definition
     const written =
       layouts === undefined
         ? writeProgram(program, undefined, fused ? fusedAttention : undefined)
-        : writeProgram(inShares(program, layouts), layouts)
+        : writeProgram(inShares(program, layouts, fused), layouts, fused ? attentionOver(layouts.mesh) : undefined)
     const outputs = written.outputs.map((port) => ({ ...port, placement: layouts?.outputs.get(port.name) }))
     const signature = { arguments: written.inputs.length, outputs, mesh }
     const fast = quick || (plugin.name === "cpu" && elementsOf(program) < smallProgram)
@@ -159,8 +159,8 @@ const make = Effect.fnUntraced(function* (options: XlaOptions) {
     return variant
   }
 
-  // cuDNN's attention is a call that the partitioner cannot cut: on a mesh it goes by its definition
-  const fused = plugin.name === "cuda" && dtype === "bf16" && mesh === undefined
+  /** Whether attention goes by cuDNN. */
+  const fused = plugin.name === "cuda" && dtype === "bf16"
 
   const entryOf = (given: Program): ProgramEntry => {
     const computed = dtype === "bf16" ? bf16Of(given) : given

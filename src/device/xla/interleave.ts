@@ -8,7 +8,7 @@
 import { concat, pad, reshape, slice } from "../../tensor/ops/shape.ts"
 import { expand, type Program, program } from "../../tensor/Program.ts"
 import { reach, reapply } from "../../tensor/rewrite.ts"
-import type { Kind, Node, PrimitiveOf, Tensor } from "../../tensor/Tensor.ts"
+import type { Composite, Kind, Node, PrimitiveOf, Tensor } from "../../tensor/Tensor.ts"
 import { apply } from "../../tensor/Tensor.ts"
 import { fixed, fixedShape } from "./Lowering.ts"
 import type { Order } from "./sharding.ts"
@@ -230,14 +230,16 @@ const looped = (op: PrimitiveOf<"loop">, operands: ReadonlyArray<Lain>, visit: V
 /**
  * The program for inputs whose first axis is in shares, with outputs so; names and shapes stay. Sizes are fixed.
  * @param inputs orders by name of input, `outputs` by name of output
+ * @param keep composites that are left whole; none where it is left out
  */
 export const interleaved = (
   source: Program,
   inputs: ReadonlyMap<string, Order>,
-  outputs: ReadonlyMap<string, Order>
+  outputs: ReadonlyMap<string, Order>,
+  keep?: (definition: Composite) => boolean
 ): Program => {
   if (inputs.size === 0 && outputs.size === 0) return source
-  const primitive = expand(source)
+  const primitive = expand(source, keep)
   const orders = [...new Map([...inputs, ...outputs].map(([, order]) => [order.parts.join(), order])).values()]
   const known = new Map<Tensor, Lain>()
   for (const [name, x] of primitive.inputs) known.set(x, { tensor: x, axis: 0, order: inputs.get(name) })

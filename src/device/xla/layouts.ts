@@ -38,7 +38,7 @@ const byRows = ({ inputs: [x], op, outputs: [y] }: Node, { inputs, mesh }: Layou
 /**
  * The tensors that are computed with in another layout than they are kept in, with that layout: inputs, or what they are cast
  * to, for half the bytes need moving then.
- * @param program of primitives
+ * @param program of primitives, and of attention whole where that is a call
  */
 export const computedSpecs = (program: Program, layouts: Layouts): ReadonlyMap<Tensor, Spec> => {
   const { inputs } = layouts

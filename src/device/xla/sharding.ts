@@ -42,7 +42,7 @@ export const laidAs = (spec: Spec): Placement => ({ spec, compute: spec, order: 
 export class Unshardable extends Error {}
 
 /** Axes that a batch is cut over. */
-const batchAxes: ReadonlyArray<MeshAxis> = ["data", "fsdp"]
+export const batchAxes: ReadonlyArray<MeshAxis> = ["data", "fsdp"]
 
 /** Dimensions that count what is independent of one another: rows of a batch, and its completion tokens one after another. */
 const batchDims: ReadonlySet<string> = new Set(["rows", "groups", "prompts", "kept", "tokens"])

@@ -3,6 +3,7 @@
 import { Effect, Layer } from "effect"
 import * as fc from "fast-check"
 import { describe, expect, it } from "vitest"
+import { parseMesh } from "../../../src/device/mesh.ts"
 import { compileFor } from "../../../src/device/xla/aot/compileFor.ts"
 import { Topology } from "../../../src/device/xla/aot/Topology.ts"
 import { h100 } from "../../../src/device/xla/aot/targets.ts"
@@ -16,6 +17,7 @@ import { cudaCompiler, locateCompiler } from "../../../src/device/xla/plugins.ts
 import { XlaDevice } from "../../../src/device/xla/XlaDevice.ts"
 import { decoderParameters } from "../../../src/models/decoder.ts"
 import { trainingFlops } from "../../../src/models/flops.ts"
+import { residentSpec } from "../../../src/models/parameters.ts"
 import { policyLoss } from "../../../src/models/score.ts"
 import { backwardProgram } from "../../../src/models/Trainer.ts"
 import { sft } from "../../../src/objectives/sft.ts"
@@ -48,6 +50,32 @@ describe("protocol buffers", () => {
       })
     )
   })
+})
+
+/** A decoder of one layer, and its training: forward and backward pass, gradients added up in place. */
+const config = {
+  kind: "decoder" as const,
+  vocabularySize: 512,
+  hiddenSize: 128,
+  intermediateSize: 256,
+  layers: 1,
+  heads: 4,
+  keyValueHeads: 2,
+  headSize: 32,
+  maxPositions: 1024,
+  ropeTheta: 1e4,
+  normEpsilon: 1e-6,
+  tied: true,
+  qkvBias: true,
+  outputBias: false,
+  feedForwardBias: false,
+  eosIds: [1]
+}
+const table = decoderParameters(config)
+const training = backwardProgram({
+  name: "small",
+  table,
+  build: (inputs) => policyLoss(config, inputs, sft(), true)
 })
 
 /** y = x w in bf16, three times over by a loop, over a donated x. */
@@ -107,34 +135,10 @@ describe.skipIf(absent !== undefined)(titled("compiling for an H100 without one"
   })
 
   it("training in bf16: nothing multiplied in float32, attention by cuDNN, every gradient in place, operations as by formula", async () => {
-    const config = {
-      kind: "decoder" as const,
-      vocabularySize: 512,
-      hiddenSize: 128,
-      intermediateSize: 256,
-      layers: 1,
-      heads: 4,
-      keyValueHeads: 2,
-      headSize: 32,
-      maxPositions: 1024,
-      ropeTheta: 1e4,
-      normEpsilon: 1e-6,
-      tied: true,
-      qkvBias: true,
-      outputBias: false,
-      feedForwardBias: false,
-      eosIds: [1]
-    }
-    const table = decoderParameters(config)
-    const source = backwardProgram({
-      name: "small",
-      table,
-      build: (inputs) => policyLoss(config, inputs, sft(), true)
-    })
     const topology = new Topology(pjrt(), h100)
     // the program is padded, and attention still one call
     const sizes = { time: 189, groups: 4, tokens: 256 }
-    const { compiled, written } = await compileFor(topology, source, sizes, { dtype: "bf16" })
+    const { compiled, written } = await compileFor(topology, training, sizes, { dtype: "bf16" })
     const time = written.inputs.find(({ name }) => name === "ids")!.shape[2]!
     expect(time).toBeGreaterThan(189)
     const hlo = compiled.module()
@@ -154,4 +158,40 @@ describe.skipIf(absent !== undefined)(titled("compiling for an H100 without one"
     compiled.destroy()
     topology.destroy()
   }, 60_000)
+
+  it.each(["data=4", "fsdp=4", "data=2,model=2"])(
+    "shared by four cards (%s): each calls cuDNN for its own rows and heads, and has a quarter of the operations",
+    async (text) => {
+      const mesh = parseMesh(undefined, text)!
+      const residents = new Map(
+        table.flatMap((spec) => ["", "grad:"].map((prefix) => [`${prefix}${spec.name}`, residentSpec(spec, prefix)]))
+      )
+      const topology = new Topology(pjrt(), h100, 4)
+      const { compiled, written } = await compileFor(
+        topology,
+        training,
+        { time: 189, groups: 4, tokens: 256 },
+        { dtype: "bf16", over: { mesh, residents } }
+      )
+      const time = written.inputs.find(({ name }) => name === "ids")!.shape[2]!
+      const hlo = compiled.module()
+      const { attentionFlops, calls, collectives, products } = accountOf(hlo)
+      const expected = trainingFlops(config, { rows: 4, time, tokens: 256, rematerialised: true, rank: null })
+      expect(calls).toMatchObject({ __cudnn$fmhaSoftmax: 2, __cudnn$fmhaSoftmaxBackward: 1 })
+      expect(attentionFlops).toBe(expected.attention / 4)
+      const flops = products.reduce((n, product) => n + product.flops, 0)
+      expect(flops / expected.products).toBeGreaterThan(0.2)
+      expect(flops / expected.products).toBeLessThan(0.27)
+      expect(new Set(products.map(({ dtype }) => dtype))).toEqual(new Set(["bf16"]))
+      expect(hlo.overwritten.length).toBe(table.length)
+      // every gradient is summed once over the cards that share the batch, and little else moves
+      const weights = table.reduce((n, { shape }) => n + shape.reduce((a, b) => a * b, 1), 0)
+      const moved = Object.values(collectives).reduce((n, bytes) => n + bytes, 0)
+      expect(moved).toBeGreaterThan(weights)
+      expect(moved).toBeLessThan(10 * weights)
+      compiled.destroy()
+      topology.destroy()
+    },
+    60_000
+  )
 })

@@ -3,11 +3,15 @@
  * bf16, and the answers to what a card would cost before one is at hand.
  */
 import type { Program } from "../../../tensor/Program.ts"
+import type { TensorSpec } from "../../HostTensor.ts"
+import { type Mesh, meshDevices } from "../../mesh.ts"
 import type { NumericClass } from "../../numericClass.ts"
 import { type CompileOptions, compileOptions } from "../compileOptions.ts"
 import { inBf16 } from "../inBf16.ts"
 import { inOrder } from "../inOrder.ts"
+import { attentionOver } from "../lower/attentionOver.ts"
 import { fusedAttention } from "../lower/fusedAttention.ts"
+import { inShares, layoutsFor, Placing } from "../Placing.ts"
 import { ProgramEntry } from "../ProgramEntry.ts"
 import type { Sizes } from "../Variant.ts"
 import { type Written, writeProgram } from "../writer.ts"
@@ -19,14 +23,23 @@ export interface ForTarget extends CompileOptions {
   readonly stored?: ReadonlySet<string>
   /** Whether attention goes by cuDNN; default in bf16. */
   readonly fused?: boolean
+  /** The devices that share it, and what stays on them; one device where it is left out. */
+  readonly over?: { readonly mesh: Mesh; readonly residents: ReadonlyMap<string, TensorSpec> }
 }
 
 /** The module of a program for some sizes of its named dimensions. */
 export const writeFor = (program: Program, sizes: Sizes, options: ForTarget): Written => {
-  const { dtype, fused = dtype === "bf16", stored } = options
+  const { dtype, fused = dtype === "bf16", over, stored } = options
   const own = dtype === "bf16" ? inBf16(program, stored === undefined ? {} : { stored }) : program
-  const entry = new ProgramEntry(inOrder(own), undefined, { attention: fused })
-  return writeProgram(entry.static(sizes).program, undefined, fused ? fusedAttention : undefined)
+  if (over === undefined) {
+    const entry = new ProgramEntry(inOrder(own), undefined, { attention: fused })
+    return writeProgram(entry.static(sizes).program, undefined, fused ? fusedAttention : undefined)
+  }
+  const { mesh, residents } = over
+  const entry = new ProgramEntry(inOrder(own), new Placing(mesh, () => undefined).bucket, { attention: fused })
+  const { program: fixed } = entry.static(sizes)
+  const layouts = layoutsFor(mesh, entry.program, fixed, residents)
+  return writeProgram(inShares(fixed, layouts, fused), layouts, fused ? attentionOver(mesh) : undefined)
 }
 
 /** The same, compiled. Rejects with PjrtFailure. */
@@ -37,5 +50,6 @@ export const compileFor = async (
   options: ForTarget
 ): Promise<{ readonly written: Written; readonly compiled: Compiled }> => {
   const written = writeFor(program, sizes, options)
-  return { written, compiled: await topology.compile(written.text, compileOptions(options)) }
+  const partitions = options.over === undefined ? 1 : meshDevices(options.over.mesh)
+  return { written, compiled: await topology.compile(written.text, compileOptions({ ...options, partitions })) }
 }

@@ -157,31 +157,46 @@ const biasOf = (module: Module, q: Value, k: Value, hide: Value): Value => {
   return module.select(seen, module.splat(0, "bf16", shape), module.splat(hidden, "bf16", shape))
 }
 
+const logSumExpOf = ({ shape: [batch, time, heads] }: Value) => ({
+  dtype: "f32" as const,
+  shape: [batch!, heads!, time!]
+})
+
 const forward = (
   attributes: AttentionAttributes,
   [q, k, v, hide]: ReadonlyArray<Value>,
   module: Module
 ): ReadonlyArray<Value> | undefined => {
   if (q === undefined || k === undefined || v === undefined || !fits(q, k, v, attributes, hide)) return undefined
-  const [batch, time, heads] = q.shape
   const bias = hide === undefined ? [] : [biasOf(module, q, k, hide)]
   const [out, logSumExp] = customCall(
     module,
     bias.length > 0 ? "__cudnn$fmhaScaleBiasSoftmax" : "__cudnn$fmhaSoftmax",
     [q, k, v, ...bias],
     configuration(q, k, attributes, false),
-    [headsFirst(q), { type: { dtype: "f32", shape: [batch!, heads!, time!] }, layout: plainLayout(3) }]
+    [headsFirst(q), { type: logSumExpOf(q), layout: plainLayout(3) }]
   )
   return [swap(module, out!), logSumExp!]
 }
+
+const fitsBackwards = (
+  attributes: AttentionAttributes & { readonly byLogSumExp: boolean },
+  dOut: Value,
+  q: Value,
+  k: Value,
+  v: Value,
+  out: Value,
+  hide: Value | undefined
+): boolean =>
+  !attributes.byLogSumExp && dOut.dtype === "bf16" && out.dtype === "bf16" && fits(q, k, v, attributes, hide)
 
 const backward = (
   attributes: AttentionAttributes & { readonly byLogSumExp: boolean },
   [dOut, q, k, v, out, logSumExp, hide]: ReadonlyArray<Value>,
   module: Module
 ): ReadonlyArray<Value> | undefined => {
-  if (q === undefined || k === undefined || v === undefined || attributes.byLogSumExp) return undefined
-  if (dOut?.dtype !== "bf16" || out?.dtype !== "bf16" || !fits(q, k, v, attributes, hide)) return undefined
+  if (q === undefined || k === undefined || v === undefined || dOut === undefined || out === undefined) return undefined
+  if (!fitsBackwards(attributes, dOut, q, k, v, out, hide)) return undefined
   const bias = hide === undefined ? [] : [biasOf(module, q, k, hide)]
   const results = customCall(
     module,
@@ -191,6 +206,20 @@ const backward = (
     [headsFirst(q), headsFirst(k), headsFirst(v)]
   )
   return results.map((x) => swap(module, x))
+}
+
+/** The types of the values that `fusedAttention` would give; undefined where it would give none. */
+export const fusedTypes = (
+  op: CompositeOp,
+  operands: ReadonlyArray<Value>
+): ReadonlyArray<Omit<Value, "name">> | undefined => {
+  if (isComposite(op, attentionOp)) {
+    const [q, k, v, hide] = operands as readonly [Value, Value, Value, Value?]
+    return fits(q, k, v, op.attributes, hide) ? [q, logSumExpOf(q)] : undefined
+  }
+  if (!isComposite(op, attentionGradOp)) return undefined
+  const [dOut, q, k, v, out, , hide] = operands as readonly [Value, Value, Value, Value, Value, Value, Value?]
+  return fitsBackwards(op.attributes, dOut, q, k, v, out, hide) ? [q, k, v] : undefined
 }
 
 /** The values of an attention, or of its derivative, by cuDNN; undefined for what it does not do, and for all else. */
