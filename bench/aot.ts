@@ -11,6 +11,7 @@ import { spawnSync } from "node:child_process"
 import { mkdirSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { parseArgs } from "node:util"
+import { axisSize, meshDevices, parseMesh } from "../src/device/mesh.ts"
 import { compileFor } from "../src/device/xla/aot/compileFor.ts"
 import { Topology } from "../src/device/xla/aot/Topology.ts"
 import { h100 } from "../src/device/xla/aot/targets.ts"
@@ -27,14 +28,22 @@ const { positionals, values } = parseArgs({
 const sum = (numbers: ReadonlyArray<number>) => numbers.reduce((a, b) => a + b, 0)
 
 const compile = async (name: string, work: Work) => {
-  const { dtype, expected: formula, program, resident, scores, sizes, stored } = work.make()
-  const topology = new Topology(openPlugin(locateCompiler()), h100)
+  const { dtype, expected: formula, program, resident, residents, scores, sizes, stored } = work.make()
+  const mesh = parseMesh(undefined, work.mesh ?? "data=1")
+  const cards = mesh === undefined ? 1 : meshDevices(mesh)
+  const topology = new Topology(openPlugin(locateCompiler()), h100, cards)
   const before = process.cpuUsage()
-  const { compiled, written } = await compileFor(topology, program, sizes, { dtype, stored })
+  const { compiled, written } = await compileFor(topology, program, sizes, {
+    dtype,
+    stored,
+    ...(mesh === undefined ? {} : { over: { mesh, residents } })
+  })
   const spent = process.cpuUsage(before)
   const shapeOf = (name: string) => written.inputs.find((port) => port.name === name)!.shape
   const expected = formula(shapeOf)
   const { time, width } = scores(shapeOf)
+  /** Among how many cards weights and moments are shared out. */
+  const sharing = mesh === undefined ? 1 : axisSize(mesh, "fsdp") * axisSize(mesh, "model")
   const memory = compiled.memory()
   const hlo = compiled.module()
   const { attentionFlops, calls, collectives, products } = accountOf(hlo)
@@ -51,16 +60,18 @@ const compile = async (name: string, work: Work) => {
   return {
     work: name,
     target: h100.name,
+    /** That share it; all numbers below are one card's. */
+    cards,
     dtype,
     /** Of the processor, `ptxas` aside: others on the machine disturb it less than the clock. */
     compileSeconds: (spent.user + spent.system) / 1e6,
     peakBytes: peak,
     /** With the tensors that stay on the card and are no argument of this program: optimizer state, adapters' moments. */
-    peakWithStateBytes: peak + resident,
+    peakWithStateBytes: peak + resident / sharing,
     ...memory,
     flops,
     flopsByFormula: expected.products,
-    flopsRatio: flops / expected.products,
+    flopsRatio: (flops * cards) / expected.products,
     attentionFlops,
     attentionFlopsByFormula: expected.attention,
     float32Flops: sum(products.filter((product) => product.dtype === "f32").map((product) => product.flops)),

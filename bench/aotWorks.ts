@@ -1,4 +1,5 @@
 /** The programs that `bench/aot.ts` compiles: shapes of real models with nothing loaded, built as training and generation build them. */
+import type { TensorSpec } from "../src/device/HostTensor.ts"
 import type { NumericClass } from "../src/device/numericClass.ts"
 import { decodeProgram } from "../src/models/decode.ts"
 import { decoderParameters } from "../src/models/decoder.ts"
@@ -8,7 +9,7 @@ import type { EncoderConfig } from "../src/models/encoderConfig.ts"
 import { decodeFlops, trainingFlops } from "../src/models/flops.ts"
 import { adapterParameters, type LoraSettings } from "../src/models/lora.ts"
 import { applyProgram } from "../src/models/optimizer.ts"
-import { countParameters, type ParameterSpec, parameterInputs } from "../src/models/parameters.ts"
+import { countParameters, type ParameterSpec, parameterInputs, residentSpec } from "../src/models/parameters.ts"
 import { policyLoss } from "../src/models/score.ts"
 import { segmentProgram } from "../src/models/segment.ts"
 import { backwardProgram } from "../src/models/Trainer.ts"
@@ -23,6 +24,8 @@ export interface Made {
   readonly sizes: Readonly<Record<string, number>>
   readonly dtype: NumericClass["dtype"]
   readonly stored: ReadonlySet<string>
+  /** What stays on the devices, by the names of inputs: how it is laid out over several. */
+  readonly residents: ReadonlyMap<string, TensorSpec>
   /** Operations by formula, for the sizes that an input has once it is padded. */
   readonly expected: (shapeOf: (input: string) => ReadonlyArray<number>) => {
     readonly products: number
@@ -39,7 +42,25 @@ export interface Made {
 
 export interface Work {
   readonly make: () => Made
+  /** The cards that share it; one where it is left out. */
+  readonly mesh?: string
 }
+
+/** A table's parameters as tensors that stay, and what goes with each of them. */
+const staying = (
+  table: ReadonlyArray<ParameterSpec>,
+  ...prefixes: ReadonlyArray<string>
+): ReadonlyArray<readonly [string, TensorSpec]> =>
+  table.flatMap((spec) =>
+    ["", ...prefixes].map((prefix) => [`${prefix}${spec.name}`, residentSpec(spec, prefix)] as const)
+  )
+
+/** A decoder's weights and its caches, which the program writes in place. */
+const decodingResidents = (config: DecoderConfig, { donate }: Program) =>
+  new Map([
+    ...staying(decoderParameters(config)),
+    ...[...donate.values()].map((name) => [name, { name, dtype: "f32" as const, shape: [] }] as const)
+  ])
 
 /** The decoder of `exp bench` train17m. */
 const small: DecoderConfig = {
@@ -83,6 +104,7 @@ const training = (
       sizes: { time, groups: rows, tokens },
       dtype,
       stored: new Set(lora === undefined ? [] : base.map(({ name }) => name)),
+      residents: new Map([...staying(table, "grad:"), ...(lora === undefined ? [] : staying(base))]),
       expected: (shapeOf) =>
         trainingFlops(config, {
           rows: shapeOf("ids")[1]!,
@@ -106,6 +128,7 @@ const optimizer = (config: DecoderConfig, lora?: LoraSettings): Work => ({
       sizes: {},
       dtype: "bf16",
       stored: new Set(),
+      residents: new Map(staying(table, "grad:", "m:", "v:")),
       expected: () => ({ products: 0, attention: 0 }),
       resident: lora === undefined ? 0 : bytes(decoderParameters(config), 2),
       scores: () => ({ time: Number.NaN, width: 0 })
@@ -123,6 +146,7 @@ const decoding = (config: DecoderConfig, rows: number, places: number): Work => 
       sizes: { rows, places },
       dtype: "bf16",
       stored: new Set([...decoderParameters(config).map(({ name }) => name), ...caches]),
+      residents: decodingResidents(config, made),
       expected: (shapeOf) => decodeFlops(config, { rows: shapeOf("token")[0]!, places: shapeOf("cache:k:0")[2]! }),
       resident: 0,
       scores: () => ({ time: Number.NaN, width: 0 })
@@ -140,6 +164,7 @@ const segment = (config: DecoderConfig, rows: number, places: number, stored: bo
       sizes: { rows, places },
       dtype: "bf16",
       stored: new Set(stored ? decoderParameters(config).map(({ name }) => name) : []),
+      residents: decodingResidents(config, made),
       expected: (shapeOf) => {
         const [rows, , places] = shapeOf("cache:k:0")
         const { attention, products } = decodeFlops(config, { rows: rows!, places: places! })
@@ -180,6 +205,7 @@ const encoding = (config: EncoderConfig, batch: number, time: number): Work => (
       sizes: { batch, time },
       dtype: "bf16",
       stored: new Set(),
+      residents: new Map(staying(encoderParameters(config))),
       expected: (shapeOf) => {
         const [rows, places] = shapeOf("ids")
         return {
@@ -214,5 +240,10 @@ export const works: Readonly<Record<string, Work>> = {
   "3B lora adamw": optimizer(three, r32),
   "3B decode 64": decoding(three, 64, 2048),
   "3B segment 256": segment(three, 256, 768, true),
-  "encoder 64 x 256": encoding(minilm, 64, 256)
+  "encoder 64 x 256": encoding(minilm, 64, 256),
+  "0.5B full, data=4": { ...training(half, { ...long, rematerialised: true }), mesh: "data=4" },
+  "3B full, fsdp=4": { ...training(three, { ...long, rematerialised: true }), mesh: "fsdp=4" },
+  "3B full, fsdp=2,model=2": { ...training(three, { ...long, rematerialised: true }), mesh: "fsdp=2,model=2" },
+  "3B lora, data=4": { ...training(three, { ...long, rematerialised: true, lora: r32 }), mesh: "data=4" },
+  "3B decode 64, data=2,model=2": { ...decoding(three, 64, 2048), mesh: "data=2,model=2" }
 }

@@ -23,7 +23,7 @@ import { gradient } from "../src/tensor/gradient.ts"
 import { neg } from "../src/tensor/ops/elementwise.ts"
 import { reduceMean } from "../src/tensor/ops/reduce.ts"
 import { expandDims, flatten } from "../src/tensor/ops/shape.ts"
-import { program, specialise } from "../src/tensor/Program.ts"
+import { type Program, program, specialise } from "../src/tensor/Program.ts"
 import { input, type Tensor } from "../src/tensor/Tensor.ts"
 
 /** A work that is set up: one call of `step` does it once. */
@@ -119,20 +119,25 @@ const matrixWeights = (config: DecoderConfig, table: ReadonlyArray<ParameterSpec
 const attentionFlop = ({ heads, headSize, layers }: DecoderConfig, rows: number, pairs: number) =>
   4 * rows * heads * headSize * layers * pairs
 
+/** Forward and backward pass of a batch, its derivatives as outputs. */
+const trainingProgram = (config: DecoderConfig, batch: number, time: number): Program => {
+  const table = decoderParameters(config)
+  const parameters = parameterInputs(table)
+  const ids = input("ids", "i32", ["batch", "time"])
+  const targets = input("targets", "i32", ["batch", "time"])
+  const states = hidden(config, parameters, ids)
+  const { logprob } = linearLogprobs(flatten(states, 0, 1), headWeight(config, parameters), flatten(targets))
+  const loss = neg(reduceMean(logprob))
+  const by = gradient(loss, parameters.all)
+  const outputs = Object.fromEntries(table.map(({ name }, i): [string, Tensor] => [`grad:${name}`, by[i]!]))
+  return specialise(program("train", { outputs: { loss, ...outputs } }), { batch, time })
+}
+
 const training = (config: DecoderConfig, batch: number, time: number): Work["prepare"] =>
   Effect.gen(function* () {
     const device = yield* Device
     const table = decoderParameters(config)
-    const parameters = parameterInputs(table)
-    const ids = input("ids", "i32", ["batch", "time"])
-    const targets = input("targets", "i32", ["batch", "time"])
-    const states = hidden(config, parameters, ids)
-    const { logprob } = linearLogprobs(flatten(states, 0, 1), headWeight(config, parameters), flatten(targets))
-    const loss = neg(reduceMean(logprob))
-    const by = gradient(loss, parameters.all)
-    const outputs = Object.fromEntries(table.map(({ name }, i): [string, Tensor] => [`grad:${name}`, by[i]!]))
-    const step = specialise(program("train", { outputs: { loss, ...outputs } }), { batch, time })
-    const loaded = yield* device.load(step)
+    const loaded = yield* device.load(trainingProgram(config, batch, time))
     const gradients: Record<string, DeviceTensor> = {}
     for (const { name, shape } of table) {
       gradients[`grad:${name}`] = yield* device.tensor({ name: `grad:${name}`, dtype: "f32", shape })
@@ -241,6 +246,9 @@ const generating = (prompts: number, samples: number, prompt: number, tokens: nu
       flop: tokens * (2 * policy.parameterCount * rows + attentionFlop(tiny, rows, prompt + tokens / 2))
     }
   }).pipe(Effect.orDie, Effect.provide(NodeFileSystem.layer))
+
+/** The program of the work of this name. */
+export const train17m = (): Program => trainingProgram(small, 8, 256)
 
 export const works: ReadonlyArray<Work> = [
   { name: "train17m", steps: 7, prepare: training(small, 8, 256) },
