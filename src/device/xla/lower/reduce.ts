@@ -51,27 +51,42 @@ export const argMax: Lower<"argMax"> = ({ axis }, [x], { module }) => {
   return [module.reduce("minimum", module.select(module.compare("EQ", x!, most), places, last), [axis])]
 }
 
-/** Sums along axis 0, one after the other: equal neighbours for a zero between them, whatever the rounding. */
-const sequential = (module: Module, x: Value): Value => {
-  const zero = module.splat(0, x.dtype, x.shape.slice(1))
-  const [, sums] = module.repeat(x.shape[0]!, [zero, module.splat(0, x.dtype, x.shape)], (index, [sum, all]) => {
-    const next = module.same("add", sum!, module.sliceAt(x, index))
-    return [next, module.updateAt(all!, next, index)]
-  })
-  return sums!
-}
-
 /** Axis lengths up to which the sums are written out. */
 const unrolled = 16
+
+/** Sums that one trip of a loop adds up: a card starts a kernel or three a trip, whatever they do. */
+const stretch = 32
+
+/** Sums along axis 0, written out, on top of a sum [1, ...] of what comes before. */
+const writtenOut = (module: Module, x: Value, before?: Value): ReadonlyArray<Value> => {
+  const sums: Array<Value> = []
+  for (let i = 0; i < x.shape[0]!; i++) {
+    const next = module.slice(x, 0, i, i + 1)
+    const last = sums.at(-1) ?? before
+    sums.push(last === undefined ? next : module.same("add", last, next))
+  }
+  return sums
+}
+
+/** Sums along axis 0, one after the other: equal neighbours for a zero between them, whatever the rounding. */
+const sequential = (module: Module, x: Value): Value => {
+  const [n = 0, ...rest] = x.shape
+  const own = Math.min(stretch, n)
+  const trips = Math.ceil(n / own)
+  const filled = module.reshape(module.pad(x, 0, 0, trips * own - n, 0), [trips, own, ...rest])
+  const zero = module.splat(0, x.dtype, [1, ...rest])
+  const none = module.splat(0, x.dtype, filled.shape)
+  const [, sums] = module.repeat(trips, [zero, none], (index, [sum, all]) => {
+    const next = writtenOut(module, module.sliceAt(filled, index), sum)
+    return [next.at(-1)!, module.updateAt(all!, module.concat(next, 0), index)]
+  })
+  return module.slice(module.reshape(sums!, [trips * own, ...rest]), 0, 0, n)
+}
 
 const alongFirst = (module: Module, x: Value): Value => {
   const [n = 0, ...rest] = x.shape
   if (n <= 1) return x
-  if (n <= unrolled) {
-    const sums = [module.slice(x, 0, 0, 1)]
-    for (let i = 1; i < n; i++) sums.push(module.same("add", sums[i - 1]!, module.slice(x, 0, i, i + 1)))
-    return module.concat(sums, 0)
-  }
+  if (n <= unrolled) return module.concat(writtenOut(module, x), 0)
   // blocks of about sqrt(n): first within each, all blocks at once, then over the blocks' sums
   const width = Math.ceil(Math.sqrt(n))
   const blocks = Math.ceil(n / width)
