@@ -158,7 +158,7 @@ const decoding = (config: DecoderConfig, rows: number, places: number): Work => 
 const segment = (config: DecoderConfig, rows: number, places: number, stored: boolean): Work => ({
   make: () => {
     const steps = 32
-    const made = segmentProgram(config, { greedy: false, banned: false }, { steps, stops: 1 })
+    const made = segmentProgram({ ...config, cached: "bf16" }, { greedy: false, banned: false }, { steps, stops: 1 })
     return {
       program: made,
       sizes: { rows, places },

@@ -7,12 +7,12 @@ import { cachedAttention } from "../tensor/composites/cachedAttention.ts"
 import { linear } from "../tensor/composites/linear.ts"
 import { greedy, sample } from "../tensor/composites/sample.ts"
 import { sizeOf, subtractDims } from "../tensor/Dim.ts"
-import { notEqual } from "../tensor/ops/elementwise.ts"
+import { cast, notEqual } from "../tensor/ops/elementwise.ts"
 import { gather } from "../tensor/ops/indexing.ts"
 import { iota, zeros } from "../tensor/ops/leaf.ts"
 import { expandDims, pad, reshape, transpose } from "../tensor/ops/shape.ts"
 import { type Program, program } from "../tensor/Program.ts"
-import { input, type Tensor } from "../tensor/Tensor.ts"
+import { byteWidth, input, type Tensor } from "../tensor/Tensor.ts"
 import { attendCausally, headWeight, hidden } from "./decoder.ts"
 import type { DecoderConfig } from "./decoderConfig.ts"
 import { adapting, type LoraSettings, policyInputs } from "./lora.ts"
@@ -22,11 +22,14 @@ import type { ParameterInputs } from "./parameters.ts"
 export const cacheNames = ({ layers }: DecoderConfig): ReadonlyArray<string> =>
   Array.from({ length: layers }, (_, layer) => [`cache:k:${layer}`, `cache:v:${layer}`]).flat()
 
+/** What keys and values are kept in. */
+export const cacheDtype = ({ cached }: DecoderConfig) => cached ?? "f32"
+
 /** The cache as inputs of a program, by name. */
-export const cacheInputs = (config: DecoderConfig, rows: string, places: string): ReadonlyMap<string, Tensor> =>
-  new Map(
-    cacheNames(config).map((name) => [name, input(name, "f32", [rows, config.keyValueHeads, places, config.headSize])])
-  )
+export const cacheInputs = (config: DecoderConfig, rows: string, places: string): ReadonlyMap<string, Tensor> => {
+  const shape = [rows, config.keyValueHeads, places, config.headSize]
+  return new Map(cacheNames(config).map((name) => [name, input(name, cacheDtype(config), shape)]))
+}
 
 /**
  * Runs prompts once and lays their keys and values out for several rows each. Inputs: ids i32 [prompts, time]; source i32
@@ -42,7 +45,7 @@ export const prefillProgram = (config: DecoderConfig, lora?: LoraSettings): Prog
   const attend = attendCausally(config)
   const lay = (x: Tensor) =>
     // [prompts, time, heads, d] -> [rows, heads, places, d]
-    pad(gather(transpose(x, [0, 2, 1, 3]), source), 2, 0, subtractDims("places", "time"))
+    pad(gather(transpose(cast(x, cacheDtype(config)), [0, 2, 1, 3]), source), 2, 0, subtractDims("places", "time"))
   hidden(config, parameters, ids, {
     adapt: adapting(config, parameters, lora),
     attend: (q, k, v, layer) => {
@@ -89,10 +92,10 @@ export const decodeStep = (
     positions: expandDims(lengths, 1),
     adapt: adapting(config, parameters, lora),
     attend: (q, k, v, layer) => {
-      const own = { k: cache.get(`cache:k:${layer}`)!, v: cache.get(`cache:v:${layer}`)! }
-      const next = cachedAttention(q, k, v, own, lengths)
-      caches[`cache:k:${layer}`] = next.cache.k
-      caches[`cache:v:${layer}`] = next.cache.v
+      const own = (kind: "k" | "v") => cast(cache.get(`cache:${kind}:${layer}`)!, "f32")
+      const next = cachedAttention(q, k, v, { k: own("k"), v: own("v") }, lengths)
+      caches[`cache:k:${layer}`] = cast(next.cache.k, cacheDtype(config))
+      caches[`cache:v:${layer}`] = cast(next.cache.v, cacheDtype(config))
       return next.out
     }
   })
@@ -151,4 +154,4 @@ export const moveProgram = (config: DecoderConfig, grow: boolean): Program => {
 
 /** Bytes of cache that one position of one row takes. */
 export const cacheBytesPerToken = (config: DecoderConfig): number =>
-  Number(sizeOf([config.layers, 2, config.keyValueHeads, config.headSize])) * 4
+  Number(sizeOf([config.layers, 2, config.keyValueHeads, config.headSize])) * byteWidth[cacheDtype(config)]

@@ -35,6 +35,8 @@ export interface DecoderConfig {
   readonly eosIds: ReadonlyArray<number>
   /** How the device keeps matrices that nothing trains; float32 where left out. Not a part of `config.json`. */
   readonly stored?: "bf16"
+  /** How a device keeps keys and values while it generates, where not in float32: as products round them anyway. */
+  readonly cached?: "bf16"
 }
 
 /** `rope_type: llama3`: wavelengths beyond `original / lowFactor` are stretched by `factor`, with a smooth transition. */

@@ -15,7 +15,7 @@ import { usualBatch } from "../device/microBatch.ts"
 import { stream } from "../device/random.ts"
 import type { Program } from "../tensor/Program.ts"
 import { scalar } from "./batching.ts"
-import { cacheNames, decodeProgram, moveProgram, prefillProgram } from "./decode.ts"
+import { cacheDtype, cacheNames, decodeProgram, moveProgram, prefillProgram } from "./decode.ts"
 import type { DecoderConfig } from "./decoderConfig.ts"
 import type { Adapter } from "./lora.ts"
 import { BadRequest, fail, type ModelError, NonFinite, TextTooLong } from "./ModelError.ts"
@@ -88,7 +88,7 @@ const growthOf = (places: number) => Math.max(32, places >> 2)
 
 /** A sampler over a policy's weights; its programs live as long as the scope. */
 export const makeSampler = Effect.fn("Sampler.make")(function* (
-  config: DecoderConfig,
+  described: DecoderConfig,
   tokenizer: Tokenizer,
   stopIds: ReadonlyArray<number>,
   weights: Weights,
@@ -96,6 +96,9 @@ export const makeSampler = Effect.fn("Sampler.make")(function* (
   adapter?: Adapter
 ): Effect.fn.Return<Sampler, never, Device | Scope.Scope> {
   const device = yield* Device
+  // where products round keys and values to bfloat16 anyway, half the bytes say the same
+  const narrow = device.info.numericClass.dtype === "bf16"
+  const config: DecoderConfig = narrow ? { ...described, cached: "bf16" } : described
   const { constantWeights = 4 * 2 ** 30, stepsPerRun = device.info.stepsPerRun ?? 1 } = options
   const scope = yield* Scope.Scope
   const parameters = Object.fromEntries(weights)
@@ -137,7 +140,7 @@ export const makeSampler = Effect.fn("Sampler.make")(function* (
     Effect.gen(function* () {
       const shape = [rows, config.keyValueHeads, places, config.headSize]
       const cache: Record<string, DeviceTensor> = {}
-      for (const name of names) cache[name] = yield* device.tensor({ name, dtype: "f32", shape }, "zeros")
+      for (const name of names) cache[name] = yield* device.tensor({ name, dtype: cacheDtype(config), shape }, "zeros")
       return cache
     }).pipe(Scope.provide(own))
 
