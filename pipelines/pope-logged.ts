@@ -21,7 +21,7 @@ import { responses } from "overtone/stages/responses"
 import { SftParams, sft } from "overtone/stages/sft"
 import { AmazonParams, amazon, SlateFileParams, slateFile } from "overtone/stages/slateFiles"
 import { learningParams, learningRefusals, learnt, votes } from "./learning.ts"
-import { unmeasurable } from "./refusals.ts"
+import { uncalibrated, unmeasurable } from "./refusals.ts"
 
 const params = {
   data: Param.choice(
@@ -74,5 +74,12 @@ export default Pipeline.make(
       value: evaluateOpe({ slates: odds(held), policy, completions }, p.ope, { node: "evaluate" }).report
     }
   },
-  { check: (p) => [...learningRefusals(p), ...opeRefusals("ope", p.ope), ...unmeasurable("fit", p.fit)] }
+  {
+    check: (p) => [
+      ...learningRefusals(p),
+      ...opeRefusals("ope", p.ope),
+      ...unmeasurable("fit", p.fit),
+      ...uncalibrated(p.encoder.path.path, p.evaluate.threshold)
+    ]
+  }
 )

@@ -4,6 +4,7 @@
  */
 import type { Refusal } from "overtone/dsl/Pipeline"
 import { type KeepingParams, keepingRefusals } from "overtone/stages/keeping"
+import { estimatorCardFile, isCalibrated } from "overtone/stages/models"
 import type { GroundParams } from "./ground.ts"
 
 /** A situation of the world as a prompt: four words between the begin token and the separator. */
@@ -106,6 +107,18 @@ const unmeasured = ({ data, estimator, evaluate }: GroundParams): ReadonlyArray<
           message:
             "is left to calibration, and an encoder that is not fine-tuned (`estimator.steps: 0`) is not calibrated on a file's situations",
           hint: "write the cosine (the paper's is 0.70, for its own encoder), or give estimator.steps"
+        }
+      ]
+
+/** The same where an encoder is taken as it is: whether it brings a threshold of its own stands in its folder. */
+export const uncalibrated = (folder: string, threshold: number | "calibrated"): ReadonlyArray<Refusal> =>
+  threshold !== "calibrated" || isCalibrated(folder)
+    ? []
+    : [
+        {
+          path: "evaluate.threshold",
+          message: `is left to calibration, and ${folder} was not calibrated (no threshold of its own in ${estimatorCardFile})`,
+          hint: "write the cosine (the paper's is 0.70, for its own encoder)"
         }
       ]
 

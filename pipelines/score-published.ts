@@ -12,8 +12,8 @@ import * as Pipeline from "overtone/dsl/Pipeline"
 import * as Param from "overtone/dsl/param"
 import { encoder } from "overtone/stages/encoder"
 import { evaluate } from "overtone/stages/evaluate"
-import { estimatorCardFile, isCalibrated } from "overtone/stages/models"
 import { missingFiles, published, System, stratum } from "overtone/stages/published"
+import { uncalibrated } from "./refusals.ts"
 
 const params = {
   encoder: Param.model(
@@ -46,15 +46,7 @@ export default Pipeline.make(
         ...(missing.length === 0
           ? []
           : [{ path: "stratum", message: `${data.path} has no ${missing.join(", ")}`, hint }]),
-        ...(threshold !== "calibrated" || isCalibrated(model.path)
-          ? []
-          : [
-              {
-                path: "evaluate.threshold",
-                message: `is left to calibration, and ${model.path} was not calibrated (no threshold of its own in ${estimatorCardFile})`,
-                hint: "write the cosine (the paper's is 0.70, for its own encoder)"
-              }
-            ])
+        ...uncalibrated(model.path, threshold)
       ]
     }
   }

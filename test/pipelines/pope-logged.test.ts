@@ -85,7 +85,7 @@ const experiment = (more: Readonly<Record<string, unknown>>, methods: ReadonlyAr
       ips: small,
       topVoted: small,
       preference: small,
-      evaluate: { maxNewTokens: 8, set: { of: "answers" }, samples: 2 },
+      evaluate: { maxNewTokens: 8, set: { of: "answers" }, samples: 2, threshold: 0.7 },
       ...more
     },
     arms: Object.fromEntries(methods.map((method) => [method, { params: { method } }])),
@@ -156,6 +156,11 @@ describe("methods on a log of one's own", () => {
     assert.strictEqual(await refused(experiment({ votes: "equal" }, ["pope"])), "")
   })
 
+  it("refuse a threshold that nobody calibrated for the encoder", async () => {
+    const message = await refused(experiment({ evaluate: { maxNewTokens: 8 } }, ["pope"]))
+    assert.match(message, /evaluate\.threshold: is left to calibration, and .* was not calibrated/)
+  })
+
   it("run from the file to the table, by policies with different tokenizers", async () => {
     const rows = await found(
       experiment({}, ["pope", "sft-top"]),
@@ -168,7 +173,7 @@ describe("methods on a log of one's own", () => {
       rows.flatMap((row) => (row["arm"] === arm && row["name"] === "ope/ips" ? [row["value"]] : []))
     )
     assert.notDeepEqual(pope, sft)
-  }, 120_000)
+  }, 300_000)
 
   it.skipIf(smollm2 === undefined)(
     "run on SmolLM2 by the odds of another checkpoint with its own tokenizer",
@@ -176,7 +181,13 @@ describe("methods on a log of one's own", () => {
       const sql =
         "select name, avg(value) as value from evaluations where name in ('eval/pl_score', 'ope/ips') group by all"
       const small = { steps: 1, batchSize: 1 }
-      const more = { policy: smollm2, "data.limit": 3, ips: small, topVoted: small, evaluate: { maxNewTokens: 4 } }
+      const more = {
+        policy: smollm2,
+        "data.limit": 3,
+        ips: small,
+        topVoted: small,
+        evaluate: { maxNewTokens: 4, threshold: 0.7 }
+      }
       const rows = await found(experiment(more, ["pope"]), sql)
       assert.lengthOf(rows, 2, JSON.stringify(rows))
       assert.isTrue(rows.every(({ value }) => Number.isFinite(value)))
