@@ -28,8 +28,17 @@ const { positionals, values } = parseArgs({
 const sum = (numbers: ReadonlyArray<number>) => numbers.reduce((a, b) => a + b, 0)
 
 const compile = async (name: string, work: Work) => {
-  const { dtype, expected: formula, program, resident, residents, scores, sizes, stored } = work.make()
   const mesh = parseMesh(undefined, work.mesh ?? "data=1")
+  const {
+    dtype,
+    expected: formula,
+    program,
+    resident,
+    residents,
+    scores,
+    sizes,
+    stored
+  } = work.make(mesh === undefined ? 1 : axisSize(mesh, "data") * axisSize(mesh, "fsdp"))
   const cards = mesh === undefined ? 1 : meshDevices(mesh)
   const topology = new Topology(openPlugin(locateCompiler()), h100, cards)
   const before = process.cpuUsage()

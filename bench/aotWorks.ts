@@ -1,6 +1,8 @@
 /** The programs that `bench/aot.ts` compiles: shapes of real models with nothing loaded, built as training and generation build them. */
 import type { TensorSpec } from "../src/device/HostTensor.ts"
+import { cardBatch } from "../src/device/microBatch.ts"
 import type { NumericClass } from "../src/device/numericClass.ts"
+import { h100Memory } from "../src/device/xla/aot/targets.ts"
 import { decodeProgram } from "../src/models/decode.ts"
 import { decoderParameters } from "../src/models/decoder.ts"
 import type { DecoderConfig } from "../src/models/decoderConfig.ts"
@@ -41,7 +43,8 @@ export interface Made {
 }
 
 export interface Work {
-  readonly make: () => Made
+  /** @param sharing how many cards share a batch */
+  readonly make: (sharing: number) => Made
   /** The cards that share it; one where it is left out. */
   readonly mesh?: string
 }
@@ -87,7 +90,7 @@ const training = (
   config: DecoderConfig,
   { answer, dtype = "bf16", lora, rematerialised, rows, time }: Training
 ): Work => ({
-  make: () => {
+  make: (sharing) => {
     const base = decoderParameters(config)
     const table = lora === undefined ? base : adapterParameters(config, lora)
     const objective = lora === undefined ? sft() : grpo()
@@ -95,7 +98,12 @@ const training = (
       name: "policy",
       table,
       ...(lora === undefined ? {} : { frozen: { table: base, weights: new Map() } }),
-      build: (inputs) => policyLoss(config, inputs, objective, rematerialised, lora)
+      build: (inputs) =>
+        policyLoss(config, inputs, objective, {
+          recompute: rematerialised,
+          lora,
+          batch: cardBatch(h100Memory, sharing)
+        })
     })
     const tokens = rows * answer
     const rank = lora?.rank ?? null

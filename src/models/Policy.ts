@@ -234,7 +234,9 @@ const make = Effect.fnUntraced(function* (model: Parts, options: SamplerOptions)
   }
 
   const scoring = (settings: LoraSettings | undefined) =>
-    Effect.cached(Effect.suspend(() => device.load(scoreProgram(config, settings))).pipe(Scope.provide(scope)))
+    Effect.cached(
+      Effect.suspend(() => device.load(scoreProgram(config, settings, device.info.batch))).pipe(Scope.provide(scope))
+    )
   const scorePlain = yield* scoring(undefined)
   const scoreAdapted = lora ? yield* scoring(lora) : scorePlain
 

@@ -75,7 +75,8 @@ export const makePolicyTrainer = Effect.fn("Policy.trainer")(function* (
   const table = decoderParameters(config)
   const { dropoutSeed = 0, microBatchTokens, rematerialise = false, temperature = 1 } = training
   const { groupSize = 1 } = objective
-  const places = microBatchTokens ?? placesPerMicroBatch(config, (yield* Device).info.batch, rematerialise)
+  const { batch } = (yield* Device).info
+  const places = microBatchTokens ?? placesPerMicroBatch(config, batch, rematerialise)
   const trainer = yield* makeTrainer({
     name: `policy.${objective.name}`,
     ...(adapter
@@ -87,7 +88,7 @@ export const makePolicyTrainer = Effect.fn("Policy.trainer")(function* (
         }
       : { table, weights, beforeChange: forget }),
     optimizer,
-    build: (inputs) => policyLoss(config, inputs, objective, rematerialise, lora)
+    build: (inputs) => policyLoss(config, inputs, objective, { recompute: rematerialise, lora, batch })
   })
   const update = Effect.fn("PolicyTrainer.update")(function* (batch: PolicyBatch) {
     const { inputs = {}, sequences } = batch

@@ -19,9 +19,9 @@ import { adapting, type LoraSettings, maskName, policyInputs } from "./lora.ts"
 import type { ParameterInputs } from "./parameters.ts"
 import type { TrainerGraph } from "./Trainer.ts"
 
-/** Tokens whose logits exist at once: about 64 MiB of them. */
-export const headChunk = ({ vocabularySize }: DecoderConfig): number =>
-  Math.max(128, Math.min(2048, Math.floor(2 ** 24 / vocabularySize)))
+/** Tokens whose logits exist at once: a sixteenth of the bytes that the device gives, 64 MiB on a CPU; no fewer than 128. */
+export const headChunk = ({ vocabularySize }: DecoderConfig, { bytes, places }: MicroBatch = usualBatch): number =>
+  Math.max(128, Math.min(2 * places, Math.floor(bytes / 64 / vocabularySize)))
 
 /**
  * Places of a micro-batch: at most those that the device likes, and few enough that activations take about the bytes that it
@@ -42,21 +42,36 @@ export const placesPerMicroBatch = (
  * Scores of the tokens `targets` i32 [tokens], each predicted from state `at` i32 [tokens] of ids i32 [rows, time] (flat),
  * at the scalar `temperature`: log-probabilities and entropies [tokens].
  */
-const tokenScores = (config: DecoderConfig, parameters: ParameterInputs, ids: Tensor, options: HiddenOptions) => {
+const tokenScores = (
+  config: DecoderConfig,
+  parameters: ParameterInputs,
+  ids: Tensor,
+  options: HiddenOptions,
+  batch: MicroBatch | undefined
+) => {
   const states = hidden(config, parameters, ids, options)
   const predicting = gather(asRows(states), input("at", "i32", ["tokens"]))
   return linearLogprobs(predicting, headWeight(config, parameters), input("targets", "i32", ["tokens"]), {
-    chunk: headChunk(config),
+    chunk: headChunk(config, batch),
     temperature: input("temperature", "f32", [])
   })
 }
 
 /** The program that scores completions: outputs `logprobs`, `entropies` [tokens]. */
-export const scoreProgram = (config: DecoderConfig, lora?: LoraSettings): Program => {
+export const scoreProgram = (config: DecoderConfig, lora?: LoraSettings, batch?: MicroBatch): Program => {
   const parameters = policyInputs(config, lora)
   const ids = input("ids", "i32", ["rows", "time"])
-  const { entropy, logprob } = tokenScores(config, parameters, ids, { adapt: adapting(config, parameters, lora) })
+  const adapt = adapting(config, parameters, lora)
+  const { entropy, logprob } = tokenScores(config, parameters, ids, { adapt }, batch)
   return program("score", { outputs: { logprobs: logprob, entropies: entropy } })
+}
+
+export interface PolicyLossOptions {
+  /** Compute layers again in the backward pass; default false. */
+  readonly recompute?: boolean
+  readonly lora?: LoraSettings | undefined
+  /** What the device takes at once; default `usualBatch`. */
+  readonly batch?: MicroBatch | undefined
 }
 
 /**
@@ -67,8 +82,7 @@ export const policyLoss = (
   config: DecoderConfig,
   parameters: ParameterInputs,
   objective: TokenObjective,
-  recompute: boolean,
-  lora?: LoraSettings
+  { batch, lora, recompute = false }: PolicyLossOptions = {}
 ): TrainerGraph => {
   const { groupSize = 1 } = objective
   // Fed as [groupSize, groups, ...], so that both dimensions can be read off: see `byRow` in batching.ts.
@@ -77,10 +91,11 @@ export const policyLoss = (
   const ids = reshape(input("ids", "i32", [groupSize, groupCount, "time"]), [rowCount, "time"])
   const mask = (layer: string, x: Tensor) =>
     reshape(input(maskName(layer), "f32", [groupSize, groupCount, "time", x.shape.at(-1)!]), x.shape)
-  const { entropy, logprob } = tokenScores(config, parameters, ids, {
+  const options: HiddenOptions = {
     adapt: adapting(config, parameters, lora, lora && lora.dropout > 0 ? mask : undefined),
     ...(recompute ? { wrap: (layer, x) => rematerialise([x], (y) => [layer(y!)])[0]! } : {})
-  })
+  }
+  const { entropy, logprob } = tokenScores(config, parameters, ids, options, batch)
   const given = ([name, { dtype, per }]: readonly [string, BatchInput]) => {
     if (per === "row") return reshape(input(`batch:${name}`, dtype, [groupSize, groupCount]), [rowCount])
     return input(`batch:${name}`, dtype, per === "token" ? ["tokens"] : [])

@@ -156,7 +156,8 @@ layer(cpu)("policies with an adapter", (it) => {
     const table = decoderParameters(tinyConfig)
     const adapters = adapterParameters(tinyConfig, lora)
     const products = (settings: LoraSettings | undefined) => {
-      const build = (inputs: Parameters<typeof policyLoss>[1]) => policyLoss(tinyConfig, inputs, sft(), false, settings)
+      const build = (inputs: Parameters<typeof policyLoss>[1]) =>
+        policyLoss(tinyConfig, inputs, sft(), { lora: settings })
       const made = backwardProgram(
         settings
           ? { name: "lora", table: adapters, frozen: { table, weights: new Map() }, build }

@@ -149,7 +149,7 @@ layer(cpu)("LoRA", (it) => {
           frozen,
           optimizer: reference.optimizer,
           build: (inputs) => {
-            const graph = policyLoss(config, inputs, sft(), false, lora)
+            const graph = policyLoss(config, inputs, sft(), { lora })
             const by = gradient(
               graph.loss,
               table.map((spec) => inputs.of(spec.name))

@@ -6,9 +6,19 @@
 import type { Program } from "../../tensor/Program.ts"
 import { reach } from "../../tensor/rewrite.ts"
 import type { Node, Tensor } from "../../tensor/Tensor.ts"
-import type { Mesh } from "../mesh.ts"
+import { axisSize, type Mesh } from "../mesh.ts"
 import { fixedShape } from "./Lowering.ts"
-import { fitted, isWhole, laidAs, type Placement, type Spec, specText, whole } from "./sharding.ts"
+import {
+  batchAxes,
+  batchWays,
+  fitted,
+  isWhole,
+  laidAs,
+  type Placement,
+  type Spec,
+  specText,
+  whole
+} from "./sharding.ts"
 
 export interface Layouts {
   readonly mesh: Mesh
@@ -36,6 +46,15 @@ const byRows = ({ inputs: [x], op, outputs: [y] }: Node, { inputs, mesh }: Layou
 }
 
 /**
+ * How what a loop takes a piece of at each trip, `[trips, rows, ...]`, is cut: the rows of every piece, for a cut through the
+ * trips would leave each piece to one device, and the others would all compute it too.
+ */
+const perTrip = ([, rows, ...rest]: ReadonlyArray<number>, mesh: Mesh): Spec | undefined => {
+  if (rows === undefined || batchWays(mesh) === 1 || rows % batchWays(mesh) !== 0) return undefined
+  return [[], batchAxes.filter((name) => axisSize(mesh, name) > 1), ...whole(rest.length)]
+}
+
+/**
  * The tensors that are computed with in another layout than they are kept in, with that layout: inputs, or what they are cast
  * to, for half the bytes need moving then.
  * @param program of primitives, and of attention whole where that is a call
@@ -54,6 +73,14 @@ export const computedSpecs = (program: Program, layouts: Layouts): ReadonlyMap<T
     if (rows !== undefined) {
       specs.set(outputs[0]!, rows)
       read.add(outputs[0]!)
+    }
+    if (op.kind === "loop") {
+      for (const x of operands.slice(op.carried, op.carried + op.scanned)) {
+        const spec = perTrip(fixedShape(x.shape), layouts.mesh)
+        if (spec === undefined) continue
+        specs.set(x, spec)
+        read.add(x)
+      }
     }
     if (op.kind === "cast" && specs.has(operands[0]!)) specs.set(outputs[0]!, specs.get(operands[0]!)!)
     if (!placewise.has(op.kind)) for (const x of operands) read.add(x)

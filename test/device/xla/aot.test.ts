@@ -75,7 +75,7 @@ const table = decoderParameters(config)
 const training = backwardProgram({
   name: "small",
   table,
-  build: (inputs) => policyLoss(config, inputs, sft(), true)
+  build: (inputs) => policyLoss(config, inputs, sft(), { recompute: true })
 })
 
 /** y = x w in bf16, three times over by a loop, over a donated x. */

@@ -65,7 +65,7 @@ describe("a program in bf16", () => {
 
   const training = () => {
     const parameters = parameterInputs(decoderParameters(config))
-    const { loss } = policyLoss(config, parameters, sft(), false)
+    const { loss } = policyLoss(config, parameters, sft())
     const by = gradient(loss, parameters.all)
     return program("training", { outputs: Object.fromEntries([["loss", loss], ...by.map((x, i) => [`by${i}`, x])]) })
   }

@@ -20,7 +20,8 @@ const textProto = (fields: Fields, depth = 0): string =>
     })
     .join("")
 
-const h100Memory = 84_942_979_072
+/** Bytes. */
+export const h100Memory = 84_942_979_072
 
 /** NVIDIA H100 SXM5 with 80 GB: 132 multiprocessors of compute capability 9.0, HBM3 at 3.35 TB/s. */
 export const h100: Target = {
