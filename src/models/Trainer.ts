@@ -10,7 +10,8 @@ import type { DeviceError } from "../device/DeviceError.ts"
 import { type HostTensor, scalarOf } from "../device/HostTensor.ts"
 import type { Loss } from "../objectives/Objective.ts"
 import { gradient } from "../tensor/gradient.ts"
-import { add } from "../tensor/ops/elementwise.ts"
+import { add, isNan, select } from "../tensor/ops/elementwise.ts"
+import { zeros } from "../tensor/ops/leaf.ts"
 import { type Program, program } from "../tensor/Program.ts"
 import { input, type Tensor } from "../tensor/Tensor.ts"
 import { scalar } from "./batching.ts"
@@ -84,6 +85,19 @@ export const backwardProgram = (spec: Pick<TrainerSpec, "name" | "table" | "froz
   return program(`${spec.name}.accumulate`, { outputs, donate })
 }
 
+/** Zeros where the gradients lie, whatever they were: they are read, since only what is read can be written over. */
+const clearProgram = ({ name, table }: Pick<TrainerSpec, "name" | "table">): Program => {
+  const outputs = Object.fromEntries(
+    table.map((own) => {
+      const key = `grad:${own.name}`
+      const none = zeros(own.shape)
+      return [key, select(isNan(input(key, "f32", own.shape)), none, none)]
+    })
+  )
+  const donate = Object.fromEntries(Object.keys(outputs).map((key) => [key, key]))
+  return program(`${name}.clear`, { outputs, donate })
+}
+
 /** A trainer whose programs and optimizer state live as long as the scope. */
 export const makeTrainer = Effect.fn("Trainer.make")(function* (
   spec: TrainerSpec
@@ -130,12 +144,18 @@ export const makeTrainer = Effect.fn("Trainer.make")(function* (
           fail(new NonFinite({ what: `${what} of ${name}`, value: String(value), where: `update ${updates}` }))
         )
 
+  const clear = Effect.gen(function* () {
+    // a card would wait for as many zeros from the host as it has weights
+    if (device.info.provider.startsWith("xla:")) {
+      yield* device.run(yield* need("clear", () => clearProgram(spec)), gradients, gradients)
+      return
+    }
+    for (const tensor of Object.values(gradients)) yield* device.write(tensor, new Float32Array(tensor.byteLength / 4))
+  })
+
   const accumulate: Trainer["accumulate"] = Effect.fn("Trainer.accumulate")(function* (feeds) {
     const backward = yield* need("accumulate", () => backwardProgram(spec))
-    if (parts === 0) {
-      for (const tensor of Object.values(gradients))
-        yield* device.write(tensor, new Float32Array(tensor.byteLength / 4))
-    }
+    if (parts === 0) yield* clear
     const all: Feeds = pick(backward.program, { ...feeds, ...read, ...gradients })
     const outputs = yield* device.run(backward, all, gradients)
     parts++
