@@ -73,6 +73,8 @@ export interface SetScores {
   /** With the mean over candidates in place of the best one. */
   readonly plScoreMean: number
   readonly coverage: number
+  /** Of one candidate by itself, the mean over candidates: what a model that answers once covers. */
+  readonly coverageMean: number
   /** Share of candidates within tau of some reference. */
   readonly precision: number
   /** Harmonic mean of coverage and precision. */
@@ -97,6 +99,7 @@ const nothing: SetScores = {
   plScore: 0,
   plScoreMean: 0,
   coverage: 0,
+  coverageMean: 0,
   precision: 0,
   f1: 0,
   atM: 0,
@@ -141,6 +144,7 @@ export const setScores = (
     plScore: weighted(worth, best),
     plScoreMean: weighted(worth, means),
     coverage,
+    coverageMean: Array.from(cos.data).filter((value) => value >= tau).length / cos.data.length,
     precision,
     f1: coverage + precision === 0 ? 0 : (2 * coverage * precision) / (coverage + precision),
     atM: pluralisticCoverage(references, early, tau),

@@ -102,6 +102,7 @@ export const evaluate = Stage.make("evaluate", {
     "eval/shuffled/pl_score": "lower",
     "eval/constant/pl_score": "none",
     "eval/coverage/pluralistic": "higher",
+    "eval/coverage/pluralistic/mean": "higher",
     "eval/precision/pluralistic": "higher",
     "eval/f1/pluralistic": "higher",
     "eval/at_m/pluralistic": "higher",

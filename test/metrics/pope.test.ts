@@ -44,6 +44,9 @@ describe("POPE's metrics by hand", () => {
     expect(scores.atM).toBeCloseTo(2 / 3, 14)
     expect(setScores(references, candidates, [2, 1, 1], { tau: 0.81 })).toMatchObject({ precision: 0.5 })
     expect(pluralisticCoverage(references, candidates, 0.81)).toBeCloseTo(1 / 3, 14)
+    // each candidate covers one reference of three by itself; at .81 only the first does
+    expect(scores.coverageMean).toBeCloseTo(1 / 3, 14)
+    expect(setScores(references, candidates, [2, 1, 1], { tau: 0.81 }).coverageMean).toBeCloseTo(1 / 6, 14)
   })
   test("alignment A: one candidate each at east and north: log 2 / log 3", () => {
     expect(scores.alignment).toBeCloseTo(Math.log(2) / Math.log(3), 14)

@@ -186,6 +186,7 @@ export const bySet = (
     "eval/pl_score": scores.plScore,
     "eval/pl_score/mean": scores.plScoreMean,
     "eval/coverage/pluralistic": scores.coverage,
+    "eval/coverage/pluralistic/mean": scores.coverageMean,
     "eval/precision/pluralistic": scores.precision,
     "eval/f1/pluralistic": scores.f1,
     "eval/at_m/pluralistic": scores.atM,
