@@ -2,14 +2,17 @@
  * `exp bench`: how fast the device is on four works, beside what its own matrix product reaches in the same process with
  * the same threads. Medians over steps; the clock of a shared machine drifts, so ratios within one run are what counts.
  *
- *   node bench/engine.ts [--threads N] [--repeat N] [work ...]      prints a JSON object a work
+ *   node bench/engine.ts [--device NAME] [--threads N] [--repeat N] [work ...]      prints a JSON object a work
  */
 import { execFile } from "node:child_process"
 import { parseArgs, promisify } from "node:util"
-import { Effect } from "effect"
+import { Effect, type Layer } from "effect"
 import { Device } from "../src/device/Device.ts"
 import type { DeviceError } from "../src/device/DeviceError.ts"
 import { OnnxCpu } from "../src/device/onnx/OnnxCpu.ts"
+import { OnnxWebGpu } from "../src/device/onnx/OnnxWebGpu.ts"
+import { pluginOf } from "../src/device/xla/plugins.ts"
+import { XlaDevice } from "../src/device/xla/XlaDevice.ts"
 import type { ModelError } from "../src/models/ModelError.ts"
 import { matrixProduct, type Ready, type Work, works } from "./works.ts"
 
@@ -78,7 +81,7 @@ const measure = (work: Work, repeat: number) =>
   }).pipe(Effect.scoped)
 
 /** Times one work on the device that is provided. `peakBytes` is that of the whole process: use a fresh one. */
-export const benchmarkHere = (
+const benchmarkHere = (
   name: string,
   { repeat = 3 }: { readonly repeat?: number } = {}
 ): Effect.Effect<WorkReport, DeviceError | ModelError, Device> => {
@@ -86,33 +89,42 @@ export const benchmarkHere = (
   return work === undefined ? Effect.die(new RangeError(`there is no work ${name}`)) : measure(work, repeat)
 }
 
-/** Times the named works (all by default), each in a process of its own, with the threads of the device that is provided. */
-export const benchmark = (
-  names: ReadonlyArray<string> = [],
-  { repeat = 3 }: { readonly repeat?: number } = {}
-): Effect.Effect<{ readonly works: ReadonlyArray<WorkReport> }, never, Device> =>
-  Effect.gen(function* () {
-    const { info } = yield* Device
-    const wanted = works.map(({ name }) => name).filter((name) => names.length === 0 || names.includes(name))
-    const reports = yield* Effect.forEach(wanted, (name) =>
-      Effect.promise(async () => {
-        const options = ["--threads", `${info.threads}`, "--repeat", `${repeat}`]
-        const { stdout } = await execute(process.execPath, [import.meta.filename, ...options, name])
-        const report: WorkReport = JSON.parse(stdout)
-        return report
-      })
-    )
-    return { works: reports }
+export interface Where {
+  /** `cpu`, `webgpu`, `xla:cpu`, `xla:cuda`. */
+  readonly provider: string
+  /** Of the CPU. */
+  readonly threads: number
+}
+
+/** Times a work in a process of its own. */
+export const benchmark = (name: string, { provider, threads }: Where, repeat = 3): Effect.Effect<WorkReport> =>
+  Effect.promise(async () => {
+    const options = ["--device", provider, "--threads", `${threads}`, "--repeat", `${repeat}`]
+    const flags = ["--disable-warning=ExperimentalWarning", import.meta.filename]
+    const { stdout } = await execute(process.execPath, [...flags, ...options, name])
+    return JSON.parse(stdout)
   })
 
 const execute = promisify(execFile)
 
+const layerOf = ({ provider, threads }: Where): Layer.Layer<Device, DeviceError> => {
+  if (provider === "cpu") return OnnxCpu.layer({ threads })
+  if (provider === "webgpu") return OnnxWebGpu.layer()
+  const plugin = pluginOf(provider)
+  if (plugin === undefined) throw new RangeError(`there is no device ${provider}`)
+  return XlaDevice.layer({ plugin })
+}
+
 if (process.argv[1] === import.meta.filename) {
   const { positionals, values } = parseArgs({
     allowPositionals: true,
-    options: { threads: { type: "string", default: "2" }, repeat: { type: "string", default: "3" } }
+    options: {
+      device: { type: "string", default: "cpu" },
+      threads: { type: "string", default: "2" },
+      repeat: { type: "string", default: "3" }
+    }
   })
-  const layer = OnnxCpu.layer({ threads: Number(values.threads) })
+  const layer = layerOf({ provider: values.device, threads: Number(values.threads) })
   for (const name of positionals.length > 0 ? positionals : works.map((work) => work.name)) {
     const report = benchmarkHere(name, { repeat: Number(values.repeat) })
     console.log(JSON.stringify(await Effect.runPromise(Effect.provide(report, layer))))

@@ -3,7 +3,7 @@ import { Console, Effect } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 import { usage } from "./failure.ts"
 import { bytes, number } from "./format.ts"
-import { device, json } from "./root.ts"
+import { deviceHere, json } from "./root.ts"
 
 const names = ["train17m", "decode135m", "tinyTrain", "tinyDecode"] as const
 
@@ -23,14 +23,14 @@ export const bench = Command.make(
   },
   Effect.fn("exp.bench")(function* ({ works, threads, json }) {
     if (threads < 1) return yield* usage(`--threads ${threads}: something must compute`)
-    yield* device
-    const [{ benchmark }, { OnnxCpu }, { table }] = yield* Effect.promise(() =>
-      Promise.all([import("../../bench/engine.ts"), import("../device/onnx/OnnxCpu.ts"), import("../report/table.ts")])
+    const { provider } = yield* deviceHere
+    const [{ benchmark }, { table }] = yield* Effect.promise(() =>
+      Promise.all([import("../../bench/engine.ts"), import("../report/table.ts")])
     )
     const measured = yield* Effect.forEach(works.length === 0 ? names : works, (work) =>
-      Console.error(`timing ${work} ...`).pipe(Effect.andThen(benchmark([work])))
-    ).pipe(Effect.provide(OnnxCpu.layer({ threads })))
-    const report = { works: measured.flatMap((one) => one.works) }
+      Console.error(`timing ${work} ...`).pipe(Effect.andThen(benchmark(work, { provider, threads })))
+    )
+    const report = { works: measured }
     if (json) return yield* Console.log(JSON.stringify(report))
     const columns = ["work", "provider", "tokens/s", "GFLOP/s", "matmul GFLOP/s", "run share", "peak memory"].map(
       (name, c) => ({ name, align: c < 2 ? ("left" as const) : ("right" as const) })
