@@ -4,6 +4,7 @@
  */
 import * as Pipeline from "overtone/dsl/Pipeline"
 import { grpo } from "overtone/stages/grpo"
+import { grpoRefusals } from "overtone/stages/grpo/params"
 import { ReferencesParams, references } from "overtone/stages/references"
 import { judged, layLog, loggedParams, loggedRefusals } from "./logged.ts"
 import { tooLong, unmeasurable } from "./refusals.ts"
@@ -23,6 +24,7 @@ export default Pipeline.make(
       ...loggedRefusals(p),
       ...unmeasurable("grpo", p.grpo),
       ...tooLong(p, "grpo.maxNewTokens", p.grpo.maxNewTokens),
+      ...grpoRefusals(p.grpo).map((refusal) => ({ ...refusal, path: `grpo.${refusal.path}` })),
       ...(p.votes === "people"
         ? []
         : [

@@ -123,7 +123,6 @@ def training(adapted):
     rows, prompt, answer = shape["rows"], shape["prompt"], shape["answer"]
     places = prompt + answer - 1
     ids = torch.randint(1, min(400, vocabulary), (rows, places + 1), device=device)
-    old = torch.full((rows, answer), -12.0, device=device)
     advantage = torch.rand(rows, 1, device=device)
     state = {"parts": 1}
 

@@ -68,14 +68,19 @@ export const withEntry = (record: PartRecord, name: string, entry: Omit<Entry, "
   steps: { ...record.steps, [name]: { ...entry, attempts: (record.steps[name]?.attempts ?? 0) + 1 } }
 })
 
-/** Steps that are left, in order: those never tried first, then those that failed and may be tried again. */
+/** Whether a step found that what it needs is not there: nothing failed, and another command may bring it. */
+export const lacking = ({ result }: Pick<Entry, "result">): boolean =>
+  typeof result === "object" && result !== null && "absent" in result
+
+/** Steps that are left, in order: those never tried first, then those that lacked something, or failed and may be tried again. */
 export const remaining = <S extends Limited>(
   steps: ReadonlyArray<S>,
   { steps: known }: PartRecord
 ): ReadonlyArray<S> => {
   const untried = steps.filter(({ name }) => known[name] === undefined)
   const failed = steps.filter(({ name }) => known[name]?.status === "failed" && known[name].attempts < mostAttempts)
-  return [...untried, ...failed]
+  const lacked = steps.filter(({ name }) => known[name]?.status === "done" && lacking(known[name]))
+  return [...untried, ...lacked, ...failed]
 }
 
 /**

@@ -9,6 +9,7 @@ import { parseArgs } from "node:util"
 import {
   allowance,
   type Entry,
+  lacking,
   type PartRecord,
   readRecord,
   remaining,
@@ -77,14 +78,24 @@ const perform = (step: PlannedStep, limit: { readonly seconds: number; readonly 
   const start = performance.now()
   const child = spawn(command, args, { detached: true, stdio: ["ignore", "pipe", "pipe"] })
   const tail = tailOf(child)
+  const killAll = () => {
+    if (child.pid !== undefined) process.kill(-child.pid, "SIGKILL")
+  }
+  // a step has a process group of its own: whoever ends this command ends it too
+  const interrupted = (signal: NodeJS.Signals) => {
+    killAll()
+    process.exit(signal === "SIGINT" ? 130 : 143)
+  }
+  process.on("SIGINT", interrupted).on("SIGTERM", interrupted)
   let overran = false
   const timer = setTimeout(() => {
     overran = true
-    if (child.pid !== undefined) process.kill(-child.pid, "SIGKILL")
+    killAll()
   }, 1000 * limit.seconds)
   return new Promise((resolved) => {
     const end = (message: string | undefined) => {
       clearTimeout(timer)
+      process.off("SIGINT", interrupted).off("SIGTERM", interrupted)
       const found: unknown = existsSync(result) ? JSON.parse(readFileSync(result, "utf8")) : null
       rmSync(result, { force: true })
       const entry = { startedAt, seconds: Math.round((performance.now() - start) / 10) / 100, result: found }
@@ -148,7 +159,9 @@ const records = parts.map(recordOf)
 writeWhole(join(out, "report.md"), reportOf(records))
 console.log(join(out, "report.md"))
 const recordsOfAsked = asked.map((part) => ({ steps: chosenOf(part), record: recordOf(part) }))
-const left = recordsOfAsked.some(({ record, steps }) => remaining(steps, record).length > 0)
+const left = recordsOfAsked.some(({ record, steps }) =>
+  remaining(steps, record).some(({ name }) => record.steps[name] === undefined || !lacking(record.steps[name]))
+)
 const failed = recordsOfAsked.some(({ record, steps }) =>
   steps.some(({ name }) => record.steps[name]?.status === "failed")
 )

@@ -13,7 +13,7 @@ export interface Shape {
   readonly context: number
   readonly written: number
   readonly samples: number
-  /** Updates and generations that are timed, after one that is not. */
+  /** Updates and generations that are timed, after two that are not: one that compiles, one that warms up. */
   readonly repeats: number
 }
 

@@ -66,6 +66,7 @@ export class Released extends Schema.TaggedError<Released>()("Released", { what:
   }
 }
 
+/** `bytes` are those of one tensor that is larger than the device; null where it is a question of how much at once. */
 export class OutOfMemory extends Schema.TaggedError<OutOfMemory>()("OutOfMemory", {
   what: Schema.String,
   bytes: Schema.NullOr(Schema.Finite)

@@ -23,10 +23,19 @@ export const look = <A>(module: string, what: string): Promise<A | Missing> =>
     const options = { timeout: timeoutMs, maxBuffer: 2 ** 24 }
     execFile(process.execPath, ["--disable-warning=ExperimentalWarning", file], options, (error, stdout) => {
       const said = /^found (.*)$/m.exec(stdout)?.[1]
-      if (said !== undefined) resolve(JSON.parse(said))
+      const found = said === undefined ? undefined : parsed<A>(said)
+      if (found !== undefined) resolve(found)
       else resolve({ missing: `looking for ${what} failed: ${error?.message.split("\n")[0] ?? "no answer"}` })
     })
   })
+
+const parsed = <A>(text: string): A | Missing | undefined => {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
 
 /** Says what was found and ends the process, whatever threads a driver has left. */
 export const tellFound = (found: unknown): void => {

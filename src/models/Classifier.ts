@@ -7,12 +7,11 @@ import { FileSystem } from "effect/FileSystem"
 import { Device } from "../device/Device.ts"
 import type { DeviceError } from "../device/DeviceError.ts"
 import { i32 } from "../device/HostTensor.ts"
-import { type MicroBatch, usualBatch } from "../device/microBatch.ts"
 import { classification } from "../objectives/classification.ts"
 import { softmax } from "../tensor/composites/softmax.ts"
 import { program } from "../tensor/Program.ts"
 import { input } from "../tensor/Tensor.ts"
-import { packTexts, planMicroBatches, scalar } from "./batching.ts"
+import { packTexts, placesOfTexts, planMicroBatches, scalar } from "./batching.ts"
 import { readConfigText } from "./config.ts"
 import { classify, type EncoderInit, encoderParameters } from "./encoder.ts"
 import { type EncoderConfig, encoderConfig, encoderConfigJson } from "./encoderConfig.ts"
@@ -57,9 +56,6 @@ export interface Classifier {
   /** Writes a Hugging Face folder; equal weights give equal bytes. The folder must exist. */
   readonly save: (folder: string) => Effect.Effect<void, ModelError | DeviceError>
 }
-
-/** Places (rows x longest) of a micro-batch of texts: eight times those that a policy is trained on. */
-const placesOfTexts = ({ places }: MicroBatch = usualBatch): number => 8 * places
 
 /** Loads a classifier from a folder of transformers. */
 export const load = Effect.fn("Classifier.load")(function* (
@@ -139,7 +135,7 @@ const make = Effect.fnUntraced(function* (
   const encoded = (texts: ReadonlyArray<TextOrPair>) => {
     const rows = texts.map((text) => encodeRow(tokenizer, text, maxTokens))
     const lengths = rows.map(({ ids }) => ids.length)
-    return { rows, parts: planMicroBatches(lengths, placesOfTexts(device.info.batch)).parts }
+    return { rows, parts: planMicroBatches(lengths, placesOfTexts(config, device.info.batch)).parts }
   }
   const probabilities: Classifier["probabilities"] = Effect.fn("Classifier.probabilities")(function* (texts) {
     const { parts, rows } = encoded(texts)
@@ -204,7 +200,7 @@ const make = Effect.fnUntraced(function* (
           return wordDropout === undefined ? whole : dropWords(whole, wordDropout, tokenizer.special, done, i)
         })
         const lengths = rows.map(({ ids }) => ids.length)
-        const { padding, parts } = planMicroBatches(lengths, placesOfTexts(device.info.batch))
+        const { padding, parts } = planMicroBatches(lengths, placesOfTexts(config, device.info.batch))
         for (const part of parts) {
           yield* trainer.accumulate({
             ...packTexts(

@@ -6,13 +6,12 @@ import { Effect, Schema, Scope } from "effect"
 import { FileSystem } from "effect/FileSystem"
 import { Device } from "../device/Device.ts"
 import type { DeviceError } from "../device/DeviceError.ts"
-import { type MicroBatch, usualBatch } from "../device/microBatch.ts"
 import type { EmbeddingObjective } from "../objectives/Objective.ts"
 import { namedDim } from "../tensor/Dim.ts"
 import { concat } from "../tensor/ops/shape.ts"
 import { program } from "../tensor/Program.ts"
 import { input } from "../tensor/Tensor.ts"
-import { packTexts, planMicroBatches } from "./batching.ts"
+import { packTexts, placesOfTexts, planMicroBatches } from "./batching.ts"
 import { readConfigText, readOptional } from "./config.ts"
 import { type EncoderInit, embed, encoderParameters } from "./encoder.ts"
 import { type EncoderConfig, encoderConfig, encoderConfigJson } from "./encoderConfig.ts"
@@ -63,9 +62,6 @@ export interface SentenceEncoder {
   /** Writes a Hugging Face and sentence-transformers folder; equal weights give equal bytes. The folder must exist. */
   readonly save: (folder: string) => Effect.Effect<void, ModelError | DeviceError>
 }
-
-/** Places (rows x longest) of a micro-batch of texts: eight times those that a policy is trained on. */
-const placesOfTexts = ({ places }: MicroBatch = usualBatch): number => 8 * places
 
 const Modules = Schema.fromJsonString(Schema.Array(Schema.Struct({ type: Schema.String })))
 const Pooling = Schema.fromJsonString(Schema.Record(Schema.String, Schema.Unknown))
@@ -196,7 +192,7 @@ const make = Effect.fnUntraced(function* (
   const encoded = (texts: ReadonlyArray<string>) => {
     const rows = texts.map((text) => encodeRow(tokenizer, text, maxTokens))
     const lengths = rows.map(({ ids }) => ids.length)
-    return { rows, parts: planMicroBatches(lengths, placesOfTexts(device.info.batch)).parts }
+    return { rows, parts: planMicroBatches(lengths, placesOfTexts(config, device.info.batch)).parts }
   }
 
   const encoder: SentenceEncoder = {

@@ -3,6 +3,8 @@
  * micro-batch. Rows of like length go together, so that little is padding.
  */
 import { f32, type HostTensor, i32 } from "../device/HostTensor.ts"
+import { type MicroBatch, usualBatch } from "../device/microBatch.ts"
+import type { EncoderConfig } from "./encoderConfig.ts"
 
 /** A prompt and the answer to it, as token ids; the answer's are the ones that are scored. */
 export interface Sequence {
@@ -64,6 +66,19 @@ export const planGroups = (lengths: ReadonlyArray<number>, size: number, maxToke
     parts: parts.map((groups) => slots.flatMap((slot) => groups.map((group) => group * size + slot))),
     padding: places === 0 ? 0 : 1 - tokens / places
   }
+}
+
+/**
+ * Places (rows x longest) of a micro-batch of texts: eight times those that a policy is trained on, and on a device that says
+ * what it takes no more than what fits, of what an encoder's layers keep for their derivative.
+ */
+export const placesOfTexts = (
+  { hiddenSize, intermediateSize, layers }: Pick<EncoderConfig, "hiddenSize" | "intermediateSize" | "layers">,
+  batch: MicroBatch | undefined
+): number => {
+  if (batch === undefined) return 8 * usualBatch.places
+  const floats = layers * (12 * hiddenSize + 4 * intermediateSize)
+  return Math.max(1, Math.min(8 * batch.places, Math.floor(batch.bytes / (4 * floats))))
 }
 
 /** The tensors of a micro-batch of sequences. A completion token is predicted from the state of the token before it. */

@@ -8,7 +8,7 @@
  *
  * `exponential` is the authors' gain g(y) = 2^y - 1, made for grades of a few levels; `linear` is y, which counts of votes need.
  * Their code scores the items of one answer; here every item is an answer of its own. Its mean leaves in e^(-100 beta) of an
- * answer against itself, which is left out here. With relevance (1, 0) of two answers the loss is half of DPO's.
+ * answer against itself, which is left out here. With relevance (1, 0) of two answers and `lengths: sums` the loss is half of DPO's.
  */
 import { logSigmoid } from "../tensor/composites/activation.ts"
 import { stopGradient } from "../tensor/ops/control.ts"

@@ -88,7 +88,10 @@ export const runAttempt = Effect.fn("runAttempt")(
     for (let share = 1; ; share /= 2) {
       const started = yield* start(place, ready, share)
       watcher.started(started)
-      const outcome = yield* follow(started.worker, watcher)
+      const outcome = yield* follow(started.worker, watcher).pipe(
+        // whoever waits is gone: what it waited for must not go on, on a card that the next task is given
+        Effect.onError(() => Effect.sync(started.worker.kill))
+      )
       const result = yield* settle(place, ready, started.attempt, outcome)
       if (result._tag === "Done" || result.failure.tag !== outOfMemoryTag || !toleratesOtherBatches(ready.task)) {
         return result
@@ -162,6 +165,7 @@ const start = Effect.fnUntraced(function* (place: Workplace, ready: Ready, batch
     resumes
   }
   yield* Effect.tryPromise({ try: () => writeDurably(dir, asked), catch: fileFailure("writing", dir) })
+  place.interrupted.begun(contentKey, codeDigest, attempt)
   return yield* Effect.try({
     try: (): Started => {
       const worker = startWorker(place.root, attempt, place.card)

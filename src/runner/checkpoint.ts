@@ -89,6 +89,8 @@ export interface Interrupted {
   readonly find: (contentKey: string, codeDigest: string) => Effect.Effect<ResumePoint | undefined>
   /** Removes the checkpoints of all attempts at it: it is done. */
   readonly forget: (contentKey: string, codeDigest: string) => Effect.Effect<void>
+  /** An attempt begins, which may leave some. */
+  readonly begun: (contentKey: string, codeDigest: string, attempt: string) => void
 }
 
 /**
@@ -106,13 +108,15 @@ export const interruptedAttempts = (root: string): Interrupted => {
       if (!existsSync(join(home, attempt, "checkpoint")) || !existsSync(join(home, attempt, "task.json"))) continue
       const asked = decodeAsked(readFileSync(join(home, attempt, "task.json"), "utf8"))
       if (asked._tag === "None") continue
-      const key = `${asked.value.contentKey}/${asked.value.codeDigest}`
+      const key = keyOf(asked.value.contentKey, asked.value.codeDigest)
       found.set(key, [...(found.get(key) ?? []), attempt])
     }
     return found
   }
+  const known = (): Map<string, Array<string>> => (index ??= scan())
+  const keyOf = (contentKey: string, codeDigest: string): string => `${contentKey}/${codeDigest}`
   const attemptsAt = (contentKey: string, codeDigest: string): ReadonlyArray<string> =>
-    (index ??= scan()).get(`${contentKey}/${codeDigest}`) ?? []
+    known().get(keyOf(contentKey, codeDigest)) ?? []
 
   const sound = async (point: ResumePoint): Promise<boolean> => {
     try {
@@ -129,6 +133,10 @@ export const interruptedAttempts = (root: string): Interrupted => {
   }
 
   return {
+    begun: (contentKey, codeDigest, attempt) => {
+      const others = attemptsAt(contentKey, codeDigest).filter((one) => one !== attempt)
+      known().set(keyOf(contentKey, codeDigest), [...others, attempt])
+    },
     find: (contentKey, codeDigest) =>
       Effect.promise(async () => {
         const points = attemptsAt(contentKey, codeDigest)

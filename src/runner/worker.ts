@@ -97,11 +97,13 @@ const describe = async (folders: ReadonlyArray<readonly [string, string]>, stage
   return outputs
 }
 
-/** Whether a device had too little memory: the supervisor tries again with less of a batch at once. */
+/** Whether a device had too little memory for so much at once: the supervisor tries again with less of a batch. */
 const outOfMemory = (error: unknown): boolean =>
   Predicate.isTagged(error, "DeviceError") &&
   Predicate.hasProperty(error, "reason") &&
-  Predicate.isTagged(error.reason, outOfMemoryTag)
+  Predicate.isTagged(error.reason, outOfMemoryTag) &&
+  Predicate.hasProperty(error.reason, "bytes") &&
+  error.reason.bytes === null
 
 /** The stage's own error if it failed with one, else the defect. */
 const errorOf = (cause: Cause.Cause<unknown>): { tag: string; message: string; stack: string } => {

@@ -47,6 +47,8 @@ describe("a part that is cut off", () => {
     record = withEntry(withEntry(record, "x", failed), "z", done(2))
     expect(record.steps["x"]?.attempts).toBe(2)
     expect(remaining(plan, record)).toEqual([])
+    // what was not there may be there for the next command
+    expect(names(remaining(plan, withEntry(record, "y", done({ absent: ["trl"] }))))).toEqual(["y"])
   })
 
   it("starts no step for which there is too little time, and calls what the part's end stops no failure", () => {

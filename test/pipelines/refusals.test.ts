@@ -67,6 +67,7 @@ describe("refused with its place", () => {
     ],
     ["pope-windows", "candidates.maxNewTokens: 91", /candidates\.maxNewTokens: 91 tokens .* do not fit/],
     ["pope-windows", "ips: { cu: label, votes: slate }", /ips\./],
+    ["op-grpo-on-log", "grpo: { updatesPerStep: 999 }", /grpo\.updatesPerStep/],
     ["op-grpo-on-log", "grpo.evaluateEvery: 5", /grpo\.evaluateEvery: this pipeline gives its training nothing/],
     ["op-grpo", "data: { path: rows.csv }", /^4 params\.data.*: a policy from scratch reads with a world's tokenizer/]
   ])("%s with %s", async (pipeline, params, message) => {

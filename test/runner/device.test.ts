@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, rmSync } from "node:fs"
+import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs"
 import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
@@ -105,21 +105,26 @@ describe("from YAML to a device", () => {
       const loaded = yield* loadExperiment(file, { projectRoot: root, set: [`measure.room=${room}`] })
       const planned = yield* plan(loaded, warehouseLookup(warehouse, loaded.name), { provider })
       const { events, summary } = yield* runPlan(warehouse, planned)
-      const shares = readdirSync(join(warehouse, "attempts"))
-        .sort()
-        .map((id) => JSON.parse(readFileSync(join(warehouse, "attempts", id, "task.json"), "utf8")).batchShare ?? 1)
+      const ids = readdirSync(join(warehouse, "attempts")).sort()
+      const asked = ids.map((id) => JSON.parse(readFileSync(join(warehouse, "attempts", id, "task.json"), "utf8")))
+      const shares = asked.map(({ batchShare }) => batchShare ?? 1)
+      /** For each attempt whose checkpoint it goes on from, counted. */
+      const resumes = asked.map((one) => ids.indexOf(one.resumes?.attempt))
+      const left = ids.filter((id) => existsSync(join(warehouse, "attempts", id, "checkpoint")))
       const notices = events.flatMap((event) => (event.type === "notice" ? [event.message] : []))
       const failures = events.flatMap((event) => (event.type === "task" && event.failure ? [event.failure] : []))
-      return { summary, shares, notices, failures }
+      return { summary, shares, resumes, left, notices, failures }
     })
 
   it.live.skipIf("missing" in locatePlugin(cpuPlugin))(
     "what does not fit a device's memory is tried again with half of the micro-batch, and the run says so",
     () =>
       Effect.gen(function* () {
-        const { notices, shares, summary } = yield* measured(fresh(), "xla:cpu", 0.25)
+        const { left, notices, resumes, shares, summary } = yield* measured(fresh(), "xla:cpu", 0.25)
         assert.deepInclude(summary, { ran: 1, failed: 0 })
         assert.deepStrictEqual(shares, [1, 0.5, 0.25])
+        assert.deepStrictEqual(resumes, [-1, 0, 1])
+        assert.deepStrictEqual(left, [])
         assert.match(
           notices.join(),
           /measure [(]measure[)] ran out of .*1\/2 of the usual size,.*1\/4 of the usual size/

@@ -23,6 +23,9 @@ const measure = Stage.make("measure", {
   device: true,
   run: Effect.fnUntraced(function* ({ params, outputs }) {
     const device = yield* Device
+    yield* Task.use((task) =>
+      task.checkpoint(1, {}, (dir) => Effect.sync(() => writeFileSync(join(dir, "state"), "1")))
+    )
     if ((device.info.batch ?? usualBatch).places > params.room * usualBatch.places) {
       return yield* deviceError(new OutOfMemory({ what: "program measure", bytes: null }))
     }

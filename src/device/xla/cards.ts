@@ -4,7 +4,7 @@
 import { existsSync, readFileSync } from "node:fs"
 import { look, type Missing, tellFound } from "../look.ts"
 import { Client } from "./Client.ts"
-import { openPlugin } from "./openClient.ts"
+import { memoryShare, openPlugin, PluginAbsent } from "./openClient.ts"
 import { type OptionValue, PjrtFailure } from "./pjrt.ts"
 import { cudaPlugin, locatePlugin } from "./plugins.ts"
 
@@ -38,22 +38,37 @@ export const driverProblem = (version: string | null): string | null => {
     : null
 }
 
+/** What a task will take of its card, or why that is no share. */
+const askedShare = (): number | string => {
+  try {
+    return memoryShare()
+  } catch (error) {
+    if (error instanceof PluginAbsent) return error.message
+    throw error
+  }
+}
+
 /** Looks for cards. Never rejects. */
 export const findCards = async (): Promise<Cards | Missing> => {
   const located = locatePlugin(cudaPlugin)
   if ("missing" in located) return located
+  const share = askedShare()
+  if (typeof share === "string") return { missing: share }
   const found = await look<Cards>(import.meta.url, "cards")
   if (!("missing" in found)) return found
   const problem = driverProblem(driver())
   return problem === null ? found : { missing: `${problem}. ${found.missing}` }
 }
 
-/** Looking takes no memory from whoever computes there. */
-const lookingOptions: Readonly<Record<string, OptionValue>> = { preallocate: false }
+/** Looking takes no memory from whoever computes there, and says what a task may have. */
+const lookingOptions = (): Readonly<Record<string, OptionValue>> => ({
+  preallocate: false,
+  memory_fraction: memoryShare()
+})
 
 const here = async (): Promise<Cards | Missing> => {
   try {
-    const client = await Client.open(openPlugin(locatePlugin(cudaPlugin)), lookingOptions)
+    const client = await Client.open(openPlugin(locatePlugin(cudaPlugin)), lookingOptions())
     const cards = client.devices.map((device) => ({
       kind: client.kindOf(device),
       memory: client.memoryOf(device)?.limit ?? null
@@ -61,6 +76,7 @@ const here = async (): Promise<Cards | Missing> => {
     return { cards }
   } catch (error) {
     if (error instanceof PjrtFailure) return { missing: `the plugin finds no card: ${error.message.split("\n")[0]}` }
+    if (error instanceof PluginAbsent) return { missing: error.message }
     throw error
   }
 }

@@ -3,7 +3,9 @@ import { failureBy } from "../failure.ts"
 import { codes, PjrtFailure } from "./pjrt.ts"
 
 const isMemory = (error: Error): boolean =>
-  (error instanceof PjrtFailure && error.code === codes.resourceExhausted) || /out of memory/i.test(error.message)
+  /out of memory/i.test(error.message) ||
+  // a kernel's shared memory is no matter of the batch
+  (error instanceof PjrtFailure && error.code === codes.resourceExhausted && !/shared memory/i.test(error.message))
 
 /** The operation that a message of XLA speaks of. */
 const nodeOf = (message: string): string | null => /'((?:stablehlo|chlo|mhlo)\.[a-z_]+)' op/.exec(message)?.[1] ?? null

@@ -50,7 +50,7 @@ const byRows = ({ inputs: [x], op, outputs: [y] }: Node, { inputs, mesh }: Layou
  * trips would leave each piece to one device, and the others would all compute it too.
  */
 const perTrip = ([, rows, ...rest]: ReadonlyArray<number>, mesh: Mesh): Spec | undefined => {
-  if (rows === undefined || batchWays(mesh) === 1 || rows % batchWays(mesh) !== 0) return undefined
+  if (rows === undefined || batchWays(mesh) === 1 || rows < batchWays(mesh)) return undefined
   return [[], batchAxes.filter((name) => axisSize(mesh, name) > 1), ...whole(rest.length)]
 }
 

@@ -8,6 +8,7 @@ import { normals, stream } from "../../../src/device/random.ts"
 import { cpuPlugin } from "../../../src/device/xla/plugins.ts"
 import { XlaDevice } from "../../../src/device/xla/XlaDevice.ts"
 import { linear } from "../../../src/tensor/composites/linear.ts"
+import { linearLogprobs } from "../../../src/tensor/composites/linearLogprobs.ts"
 import { softmax } from "../../../src/tensor/composites/softmax.ts"
 import { gradient } from "../../../src/tensor/gradient.ts"
 import { interpret } from "../../../src/tensor/interpret.ts"
@@ -137,6 +138,36 @@ describe.skipIf(absent !== undefined)(titled("a mesh of the CPU plugin's devices
             for (const name of ["w", "model.embed_tokens.weight"] as const) {
               closeTo(numbers(yield* device.read(state[name])), want[name].data)
             }
+          }
+        })
+      )
+    )
+  }
+
+  // 20 tokens by 7 are three pieces of seven rows, by 5 four of five: neither comes out even on four devices
+  for (const chunk of [4, 5, 7, 64]) {
+    it.effect(`data=4: a head in pieces of ${chunk} tokens, with its derivatives, is the interpreter's`, () =>
+      on(
+        "data=4",
+        Effect.gen(function* () {
+          const device = yield* Device
+          const [hidden, weight] = [input("hidden", "f32", ["tokens", 6]), input("weight", "f32", [11, 6])]
+          const { entropy, logprob } = linearLogprobs(hidden, weight, input("targets", "i32", ["tokens"]), { chunk })
+          const loss = add(reduceSum(mul(logprob, logprob)), reduceSum(entropy))
+          const [byHidden, byWeight] = gradient(loss, [hidden, weight])
+          const head = program("head", { outputs: { logprob, entropy, byHidden: byHidden!, byWeight: byWeight! } })
+          const own = {
+            hidden: normal("hidden", [20, 6]),
+            weight: normal("weight", [11, 6]),
+            targets: i32(
+              [20],
+              Array.from({ length: 20 }, (_, i) => (i * 3) % 11)
+            )
+          }
+          const got = yield* device.run(yield* device.load(head), own)
+          const { outputs } = interpret(head, own)
+          for (const name of ["logprob", "entropy", "byHidden", "byWeight"]) {
+            closeTo(numbers(got[name]!), outputs[name]!.data)
           }
         })
       )
