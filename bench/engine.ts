@@ -14,6 +14,7 @@ import { OnnxWebGpu } from "../src/device/onnx/OnnxWebGpu.ts"
 import { pluginOf } from "../src/device/xla/plugins.ts"
 import { XlaDevice } from "../src/device/xla/XlaDevice.ts"
 import type { ModelError } from "../src/models/ModelError.ts"
+import { median } from "./median.ts"
 import { matrixProduct, type Ready, type Work, works } from "./works.ts"
 
 export interface WorkReport {
@@ -28,12 +29,6 @@ export interface WorkReport {
   /** The most bytes of device tensors and intermediate values. */
   readonly peakBytes: number
   readonly secondsPerStep: number
-}
-
-const median = (values: ReadonlyArray<number>): number => {
-  const sorted = values.toSorted((a, b) => a - b)
-  const middle = Math.floor(sorted.length / 2)
-  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2
 }
 
 /** Seconds of each of `steps` calls, after two that are not counted. */

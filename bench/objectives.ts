@@ -29,6 +29,7 @@ import { reinforce } from "../src/objectives/reinforce.ts"
 import { sft } from "../src/objectives/sft.ts"
 import { simpo } from "../src/objectives/simpo.ts"
 import { tisDpo } from "../src/objectives/tisDpo.ts"
+import { median } from "./median.ts"
 import { tinyPolicy } from "./works.ts"
 
 const given = { old: "given" } as const
@@ -83,8 +84,6 @@ const inputsFor = ({ inputs }: TokenObjective): Readonly<Record<string, BatchVal
       return [name, Array.from({ length: rows }, () => new Float32Array(tokens.completion).fill(value))]
     })
   )
-
-const median = (list: ReadonlyArray<number>) => list.toSorted((a, b) => a - b)[Math.floor(list.length / 2)]!
 
 const measured = Effect.gen(function* () {
   const policy = yield* tinyPolicy

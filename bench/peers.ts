@@ -9,6 +9,7 @@ import { execFile } from "node:child_process"
 import { join } from "node:path"
 import { parseArgs, promisify } from "node:util"
 import type { WorkReport } from "./engine.ts"
+import { median } from "./median.ts"
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
@@ -25,7 +26,6 @@ const { models, peer, python, rounds, threads } = values
 
 const execute = promisify(execFile)
 const lastLine = (text: string) => text.trim().split("\n").at(-1)!
-const median = (list: ReadonlyArray<number>) => list.toSorted((a, b) => a - b)[Math.floor(list.length / 2)]!
 
 const ours = async (work: string): Promise<WorkReport> => {
   const args = [join(import.meta.dirname, "engine.ts"), "--threads", threads, "--repeat", "2", work]

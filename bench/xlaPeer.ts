@@ -19,6 +19,7 @@ import { openPlugin } from "../src/device/xla/openClient.ts"
 import { cpuPlugin, locatePlugin } from "../src/device/xla/plugins.ts"
 import { writeProgram } from "../src/device/xla/writer.ts"
 import { XlaDevice } from "../src/device/xla/XlaDevice.ts"
+import { median } from "./median.ts"
 import { train17m, works } from "./works.ts"
 
 const { values } = parseArgs({
@@ -31,7 +32,6 @@ const { values } = parseArgs({
 })
 const steps = Number(values.steps)
 const execute = promisify(execFile)
-const median = (list: ReadonlyArray<number>) => list.toSorted((a, b) => a - b)[Math.floor(list.length / 2)]!
 const now = () => Number(process.hrtime.bigint()) / 1e9
 
 /** Seconds of each step of ours. */

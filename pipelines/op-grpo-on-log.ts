@@ -24,7 +24,7 @@ export default Pipeline.make(
       ...loggedRefusals(p),
       ...unmeasurable("grpo", p.grpo),
       ...tooLong(p, "grpo.maxNewTokens", p.grpo.maxNewTokens),
-      ...grpoRefusals(p.grpo).map((refusal) => ({ ...refusal, path: `grpo.${refusal.path}` })),
+      ...grpoRefusals(p.grpo, "grpo"),
       ...(p.votes === "people"
         ? []
         : [

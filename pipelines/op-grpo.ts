@@ -48,7 +48,7 @@ export default Pipeline.make(
         ...groundRefusals(p),
         ...tooLong(p, "grpo.maxNewTokens", maxNewTokens),
         ...unheld(p, "grpo", p.grpo),
-        ...grpoRefusals(p.grpo).map((refusal) => ({ ...refusal, path: `grpo.${refusal.path}` })),
+        ...grpoRefusals(p.grpo, "grpo"),
         ...untaught(p, p.grpo.reward),
         ...(few
           ? [

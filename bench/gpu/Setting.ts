@@ -22,5 +22,3 @@ export const pluginOf = ({ device }: Setting): Plugin => (device === "cuda" ? cu
 /** The product's own device, in a class. */
 export const deviceOf = (setting: Setting, dtype: NumericClass["dtype"]): Layer.Layer<Device, DeviceError> =>
   XlaDevice.layer({ plugin: pluginOf(setting), dtype })
-
-export const median = (list: ReadonlyArray<number>): number => list.toSorted((a, b) => a - b)[list.length >> 1]!

@@ -7,7 +7,8 @@ import { dot } from "../../src/tensor/ops/dot.ts"
 import { add } from "../../src/tensor/ops/elementwise.ts"
 import { type Program, program } from "../../src/tensor/Program.ts"
 import { input, type Tensor } from "../../src/tensor/Tensor.ts"
-import { deviceOf, median, type Step } from "./Setting.ts"
+import { median } from "../median.ts"
+import { deviceOf, type Step } from "./Setting.ts"
 import { drawn, secondsOf, timed } from "./timing.ts"
 
 /** Adds a number to all elements, `trips` times: each trip reads and writes them once. */

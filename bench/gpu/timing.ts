@@ -3,7 +3,7 @@ import { Effect } from "effect"
 import { Device, type DeviceTensor, type Feeds } from "../../src/device/Device.ts"
 import { normals, stream } from "../../src/device/random.ts"
 import type { Program } from "../../src/tensor/Program.ts"
-import { median } from "./Setting.ts"
+import { median } from "../median.ts"
 
 const now = Effect.sync(() => performance.now())
 

@@ -38,6 +38,6 @@ export default Pipeline.make(
   },
   {
     // what cannot work is told with its line, before anything runs
-    check: (p) => grpoRefusals(p.grpo).map((refusal) => ({ ...refusal, path: `grpo.${refusal.path}` }))
+    check: (p) => grpoRefusals(p.grpo, "grpo")
   }
 )

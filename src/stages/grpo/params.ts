@@ -194,8 +194,19 @@ const isScheduled = Schema.is(Schema.Struct({ weight: WeightSchedule }))
 const ofTokens = (advantage: GrpoParams["advantage"]): boolean =>
   advantage.kind === "reinforce++" || advantage.kind === "reinforce++-baseline"
 
-/** Combinations that mean nothing, each with the key (below `grpo`) to change: told before anything runs, and by the stage. */
+/**
+ * Combinations that mean nothing, each with the key to change: told before anything runs, and by the stage.
+ * @param under the key that the parameters stand under, which begins each path; none where it is left out
+ */
 export const grpoRefusals = (
+  params: GrpoParams,
+  under?: string
+): ReadonlyArray<{ readonly path: string; readonly message: string; readonly hint?: string }> =>
+  under === undefined
+    ? refusalsOf(params)
+    : refusalsOf(params).map((refusal) => ({ ...refusal, path: `${under}.${refusal.path}` }))
+
+const refusalsOf = (
   params: GrpoParams
 ): ReadonlyArray<{ readonly path: string; readonly message: string; readonly hint?: string }> => {
   const { advantage, klCoefficient, kl, loss, maxNewTokens, overlong, promptsPerStep, groupSize, updatesPerStep } =
