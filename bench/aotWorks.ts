@@ -247,11 +247,20 @@ export const works: Readonly<Record<string, Work>> = {
   "3B lora": training(three, { ...long, rematerialised: true, lora: r32 }),
   "3B lora adamw": optimizer(three, r32),
   "3B decode 64": decoding(three, 64, 2048),
+  "3B decode 256": decoding(three, 256, 2048),
   "3B segment 256": segment(three, 256, 768, true),
   "encoder 64 x 256": encoding(minilm, 64, 256),
+  "train17m full, data=4": {
+    ...training(small, { rows: 8, time: 1024, answer: 1023, rematerialised: false }),
+    mesh: "data=4"
+  },
   "0.5B full, data=4": { ...training(half, { ...long, rematerialised: true }), mesh: "data=4" },
+  "0.5B lora, data=4": { ...training(half, { ...long, rematerialised: true, lora: r32 }), mesh: "data=4" },
+  "0.5B decode 64, data=4": { ...decoding(half, 64, 2048), mesh: "data=4" },
   "3B full, fsdp=4": { ...training(three, { ...long, rematerialised: true }), mesh: "fsdp=4" },
   "3B full, fsdp=2,model=2": { ...training(three, { ...long, rematerialised: true }), mesh: "fsdp=2,model=2" },
   "3B lora, data=4": { ...training(three, { ...long, rematerialised: true, lora: r32 }), mesh: "data=4" },
-  "3B decode 64, data=2,model=2": { ...decoding(three, 64, 2048), mesh: "data=2,model=2" }
+  "3B adamw, fsdp=4": { ...optimizer(three), mesh: "fsdp=4" },
+  "3B decode 64, data=2,model=2": { ...decoding(three, 64, 2048), mesh: "data=2,model=2" },
+  "encoder 64 x 256, data=4": { ...encoding(minilm, 64, 256), mesh: "data=4" }
 }
