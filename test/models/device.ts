@@ -1,6 +1,6 @@
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Layer } from "effect"
-import { OnnxCpu } from "../../src/device/onnx/OnnxCpu.ts"
+import { testDevice } from "../support/testDevice.ts"
 
-/** The CPU device with one thread, and files. */
-export const cpu = Layer.mergeAll(OnnxCpu.layer({ threads: 1 }), NodeServices.layer)
+/** The device of tests, by default the CPU with one thread, and files. */
+export const cpu = Layer.mergeAll(testDevice, NodeServices.layer)

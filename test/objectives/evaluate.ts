@@ -1,4 +1,5 @@
 import type { Objective, TokenObjective, TokenOutputs } from "../../src/objectives/Objective.ts"
+import { multiplyDims } from "../../src/tensor/Dim.ts"
 import { gradient } from "../../src/tensor/gradient.ts"
 import { type Feed, interpret } from "../../src/tensor/interpret.ts"
 import { program } from "../../src/tensor/Program.ts"
@@ -15,12 +16,18 @@ export interface Rows {
   readonly totalRows?: number
 }
 
-/** An objective's program on some rows, its feeds, and what its outputs mean. */
-export const tokenProgram = (objective: TokenObjective, batch: Rows) => {
-  const rowCount = batch.logprobs.length
+/**
+ * An objective's program on some rows, its feeds, and what its outputs mean.
+ * @param named groups and rows are named dimensions, as in training; else numbers
+ */
+export const tokenProgram = (objective: TokenObjective, batch: Rows, { named = false } = {}) => {
+  const count = batch.logprobs.length
   const size = objective.groupSize ?? 1
-  const groupCount = rowCount / size
-  const order = Array.from({ length: rowCount }, (_, i) => (i % groupCount) * size + Math.floor(i / groupCount))
+  const groups = count / size
+  const [groupCount, rowCount] = named
+    ? ([multiplyDims("groups", 1), multiplyDims("groups", size)] as const)
+    : [groups, count]
+  const order = Array.from({ length: count }, (_, i) => (i % groups) * size + Math.floor(i / groups))
   const flat = order.flatMap((row, i) =>
     batch.logprobs[row]!.map((logprob, j) => ({ logprob, i, row, j, mask: batch.mask[row]![j]! }))
   )
@@ -56,7 +63,7 @@ export const tokenProgram = (objective: TokenObjective, batch: Rows) => {
     mask: feed(flat.map(({ mask }) => mask)),
     rows: feed(flat.map(({ i }) => i)),
     totalTokens: feed([batch.totalTokens ?? tokens], []),
-    totalRows: feed([batch.totalRows ?? rowCount], []),
+    totalRows: feed([batch.totalRows ?? count], []),
     ...Object.fromEntries(given)
   }
   const read = (outputs: Readonly<Record<string, { readonly data: ArrayLike<number> }>>) => {
@@ -65,7 +72,17 @@ export const tokenProgram = (objective: TokenObjective, batch: Rows) => {
     const sorted = derivatives.toSorted((a, b) => a.row - b.row || a.j - b.j)
     return { loss: log("loss"), by: sorted.map(({ by }) => by), log }
   }
-  return { program: program("objective", { outputs: { loss, by: by!, ...logs } }), feeds, read }
+  const results = { loss, by: by!, ...logs }
+  if (!named) return { program: program("objective", { outputs: results }), feeds, read }
+  // what tells how many groups there are
+  const counted = input("counted", "i32", ["groups"])
+  const { rowCount: _, groupCount: __, ...tensors } = outputs
+  const all = [...Object.values(tensors), ...Object.values(inputs), counted]
+  return {
+    program: program("objective", { inputs: all, outputs: results }),
+    feeds: { ...feeds, counted: feed(Array.from({ length: groups }, () => 0)) },
+    read
+  }
 }
 
 /**

@@ -1,6 +1,6 @@
 /**
  * Runs one stage without pipeline, planner or worker: parameters as in YAML (defaults resolved, unknown keys refused),
- * inputs as folders, outputs in a fresh folder, a `Task` in memory, the CPU device with one thread and real files.
+ * inputs as folders, outputs in a fresh folder, a `Task` in memory, the device of tests and real files.
  */
 import { mkdirSync } from "node:fs"
 import { join } from "node:path"
@@ -10,10 +10,10 @@ import type { FileSystem } from "effect/FileSystem"
 import type { AnyKind, Kind } from "../../src/artifact/Kind.ts"
 import type { DatasetReader } from "../../src/artifact/kinds.ts"
 import type { Device } from "../../src/device/Device.ts"
-import { OnnxCpu } from "../../src/device/onnx/OnnxCpu.ts"
 import type { Stage } from "../../src/dsl/Stage.ts"
 import { Task } from "../../src/dsl/Task.ts"
 import { type MemoryTaskOptions, memoryTask, type Said } from "./memoryTask.ts"
+import { testDevice } from "./testDevice.ts"
 
 type Kinds = Readonly<Record<string, AnyKind>>
 
@@ -40,7 +40,7 @@ type Services = Device | FileSystem | Scope.Scope | Task
 const decode = <P>(schema: Schema.Codec<P, unknown>, params: unknown) =>
   Effect.orDie(Schema.decodeUnknownEffect(schema, { onExcessProperty: "error", errors: "all" })(params))
 
-const services = Layer.mergeAll(OnnxCpu.layer({ threads: 1 }), NodeServices.layer)
+const services = Layer.mergeAll(testDevice, NodeServices.layer)
 
 /** Runs a stage and says how it ended; `dir` is an empty folder of the test. */
 export const attemptStage = <const Name extends string, P, I extends Kinds, O extends Kinds, E, R extends Services>(
