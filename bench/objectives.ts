@@ -15,7 +15,7 @@ import type { BatchValues } from "../src/models/batchInputs.ts"
 import { cispo } from "../src/objectives/cispo.ts"
 import { copg } from "../src/objectives/copg.ts"
 import { cpo } from "../src/objectives/cpo.ts"
-import { dpo } from "../src/objectives/dpo.ts"
+import { dpo, hinge, ipo, robustDpo } from "../src/objectives/dpo.ts"
 import { dppo } from "../src/objectives/dppo.ts"
 import { grpo } from "../src/objectives/grpo.ts"
 import { gspo } from "../src/objectives/gspo.ts"
@@ -51,6 +51,10 @@ const objectives: Readonly<Record<string, TokenObjective>> = {
   reinforce: reinforce(given),
   sft: sft(),
   dpo: dpo(),
+  "dpo, alpha divergence": dpo({ divergence: "alpha" }),
+  hinge: hinge(),
+  "robust dpo": robustDpo({ labelSmoothing: 0.1 }),
+  ipo: ipo(),
   simpo: simpo(),
   cpo: cpo(),
   orpo: orpo(),
@@ -59,6 +63,7 @@ const objectives: Readonly<Record<string, TokenObjective>> = {
   irpo: irpo({ size: 4 }),
   "tis-dpo": tisDpo(),
   "ips, product": ips({ groupSize: 4 }),
+  "ips, independent": ips({ groupSize: 4, weights: "independent" }),
   "ips, plackett-luce": ips({ groupSize: 4, set: "plackett-luce", propensity: "sequence" })
 }
 

@@ -45,8 +45,9 @@ const all = (text: string, pattern: RegExp): ReadonlyArray<string> =>
   [...text.matchAll(pattern)].map(([, name = ""]) => name)
 const stem = (file: string) => basename(file, ".ts")
 
-/** Texts of settings in parentheses, one level deep, between a name and what it returns. */
-const objective = /^export const (\w+) = \((?:[^()]|\([^()]*\))*\)\s*:\s*(?:Token|Embedding|Logit)Objective\b/gm
+/** Texts of settings in parentheses, one level deep, between a name and what it returns; what is given a name makes others. */
+const objective =
+  /^export const (\w+) = \((?!\s*name: string)(?:[^()]|\([^()]*\))*\)\s*:\s*(?:Token|Embedding|Logit)Objective\b/gm
 
 const kinds: ReadonlyArray<Kind> = [
   { kind: "objective", files: "src/objectives/*.ts", names: (text) => all(text, objective) },

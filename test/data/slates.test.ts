@@ -1,6 +1,7 @@
 /** Logged slates from files of one's own and from Amazon Reviews 2023: layouts, columns, and what is said of bad rows. */
 import { mkdirSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
+import { DuckDBInstance } from "@duckdb/node-api"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { LoggedSlates } from "../../src/artifact/kinds.ts"
@@ -76,6 +77,38 @@ describe("slates from files", () => {
           ["2", 1]
         ]
       )
+    })
+  )
+
+  it.live("Parquet: lists of structs, lists beside one another with integers of 64 bits, and a response a row", () =>
+    Effect.gen(function* () {
+      const dir = fresh()
+      mkdirSync(dir, { recursive: true })
+      const parquet = (name: string, select: string) =>
+        Effect.promise(async () => {
+          const path = join(dir, name)
+          const instance = await DuckDBInstance.create(":memory:")
+          const connection = await instance.connect()
+          await connection.run(`copy (${select}) to '${path}' (format parquet)`)
+          connection.closeSync()
+          instance.closeSync()
+          return path
+        })
+      const expected = [
+        { text: "a", votes: 3, logprob: -1.5, tokens: 2 },
+        { text: "b", votes: 0, logprob: -2, tokens: 3 }
+      ]
+      const structs = `[{'text': 'a', 'votes': 3, 'logprob': -1.5::double, 'tokens': 2}, {'text': 'b', 'votes': 0, 'logprob': -2::double, 'tokens': 3}]`
+      for (const select of [
+        `select 'Why?' as prompt, ${structs} as responses`,
+        `select 'Why?' as prompt, ['a', 'b'] as responses, [3, 0]::bigint[] as votes, [-1.5, -2]::double[] as logprob,
+         [2, 3]::bigint[] as tokens`,
+        `select * from (values ('Why?', 'a', 3::bigint, -1.5::double, 2), ('Why?', 'b', 0, -2, 3))
+         as rows(prompt, response, votes, logprob, tokens)`
+      ]) {
+        const [slate] = yield* readSlates({ path: yield* parquet("a.parquet", select) })
+        assert.deepStrictEqual(slate!.responses, expected as never)
+      }
     })
   )
 

@@ -52,13 +52,70 @@ describe("contrastive", () => {
     assert.strictEqual(swapped.accuracy, 0)
   })
 
+  it("its derivatives are those of central differences; twice the scale is embeddings of length sqrt 2", () => {
+    const texts = [
+      [0.6, 0.8, 1, 0],
+      [0.8, 0.6, 0.28, 0.96],
+      [0, 1, -0.6, 0.8]
+    ]
+    const { by } = rank(texts, 2, 3)
+    const h = 1e-6
+    texts.forEach((row, t) => {
+      row.forEach((x, i) => {
+        const at = (step: number) => rank(texts.with(t, row.with(i, x + step)), 2, 3).loss
+        close(by[t * row.length + i]!, (at(h) - at(-h)) / (2 * h), 1e-7)
+      })
+    })
+    const longer = texts.map((row) => row.map((x) => x * Math.SQRT2))
+    close(rank(texts, 2, 6).loss, rank(longer, 2, 3).loss, 1e-12)
+  })
+
+  it("two rows without negatives are logistic regression on the difference of two scores", () => {
+    // Row i has the scores s_ii and s_ij, and loses log(1 + exp(s_ij - s_ii)).
+    const [anchors, positives, scale] = [[0.6, 0.8, 1, 0], [0.8, 0.6, 0.28, 0.96], 3]
+    const score = (i: number, j: number) =>
+      scale * (anchors[2 * i]! * positives[2 * j]! + anchors[2 * i + 1]! * positives[2 * j + 1]!)
+    const expected = [0, 1].map((i) => Math.log1p(Math.exp(score(i, 1 - i) - score(i, i))))
+    close(rank([anchors, positives], 2, scale).loss, (expected[0]! + expected[1]!) / 2, 1e-12)
+  })
+
   it("refuses a scale of 0 and rows of one text", () => {
     assert.throws(() => contrastive({ scale: 0 }), /scale must be > 0/)
     assert.throws(() => rank([[1, 0, 0, 1]], 2, 3), /anchor and positive, not 1 text/)
   })
 })
 
+/** The classification loss of some rows of class scores, and its derivative. */
+const classify = (scores: ReadonlyArray<ReadonlyArray<number>>, right: ReadonlyArray<number>) => {
+  const shape = [scores.length, scores[0]!.length]
+  const logits = input("logits", "f32", shape)
+  const labels = input("labels", "i32", [scores.length])
+  const totalRows = input("totalRows", "f32", [])
+  const { logs, loss } = classification().build({ logits, totalRows }, { labels })
+  const by = gradient(loss, [logits])[0]!
+  const { outputs } = interpret(program("classification", { outputs: { loss, by, ...logs } }), {
+    logits: { shape, data: scores.flat() },
+    labels: { shape: [scores.length], data: right },
+    totalRows: { shape: [], data: [scores.length] }
+  })
+  const one = (name: string) => outputs[name]!.data[0]!
+  return { loss: one("loss"), accuracy: one("accuracy"), by: Array.from(outputs["by"]!.data) }
+}
+
 describe("classification", () => {
+  it("by hand: scores log 1, log 2, log 5 are probabilities 1/8, 2/8, 5/8; two classes are logistic regression", () => {
+    const row = [0, Math.log(2), Math.log(5)]
+    const found = classify([row, row], [2, 1])
+    close(found.loss, (Math.log(8 / 5) + Math.log(4)) / 2, 1e-12)
+    assert.strictEqual(found.accuracy, 0.5)
+    // (probability - 1 of the right class) / rows
+    const expected = [1 / 8, 2 / 8, -3 / 8, 1 / 8, -6 / 8, 5 / 8].map((x) => x / 2)
+    found.by.forEach((x, i) => {
+      close(x, expected[i]!, 1e-12)
+    })
+    close(classify([[0.3, 1.1]], [0]).loss, Math.log1p(Math.exp(0.8)), 1e-12)
+  })
+
   it("equals PyTorch, and adds up over micro-batches", () => {
     const reference = golden<{
       classification: { logits: Array<number>; labels: Array<number>; loss: number; gradient: Array<number> }

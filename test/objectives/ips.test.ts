@@ -1,13 +1,18 @@
-/** POPE's objective: by hand, by its gradient, against src/ope on the same slates, and by its reductions. */
+/** POPE's objective: by hand, against PyTorch, by its gradient, against src/ope on the same slates, and by its reductions. */
+import { readFileSync } from "node:fs"
+import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import * as fc from "fast-check"
+import { OnnxCpu } from "../../src/device/onnx/OnnxCpu.ts"
 import { type IpsSettings, ips } from "../../src/objectives/ips.ts"
 import { type Round, valueOf } from "../../src/ope/estimators.ts"
 import { logPropensities } from "../../src/ope/propensity.ts"
 import { logSetProbability } from "../../src/ope/setProbability.ts"
 import { responseReward } from "../../src/ope/votes.ts"
 import { logWeights } from "../../src/ope/weights.ts"
-import { evaluateTokens, namesOf } from "./evaluate.ts"
+import { onDevice, runOnce } from "../device/support.ts"
+import { root } from "../support/imports.ts"
+import { evaluateTokens, namesOf, tokenProgram } from "./evaluate.ts"
 
 const close = (a: number, b: number, tolerance = 1e-9) =>
   assert.isAtMost(Math.abs(a - b), tolerance * Math.max(1, Math.abs(b)), `${a} against ${b}`)
@@ -93,15 +98,17 @@ const defaults: Required<IpsSettings> = {
   clip: Number.POSITIVE_INFINITY
 }
 
-/** evaluateTokens with the sums of a pass before, where the estimator wants them. */
-const run = (slates: ReadonlyArray<ReadonlyArray<Response>>, s: Required<IpsSettings>, at = slates) => {
-  const rounds = roundsOf(at, s)
+/** The batch with the sums of a pass before, which some estimators want. */
+const fed = (slates: ReadonlyArray<ReadonlyArray<Response>>, s: Required<IpsSettings>) => {
+  const rounds = roundsOf(slates, s)
   const weights = rounds.map(({ logWeight, share }) => share * Math.min(Math.exp(logWeight), s.clip))
   const weightSum = weights.reduce((a, b) => a + b, 0)
   const value = rounds.reduce((sum, { reward }, k) => sum + weights[k]! * reward, 0) / weightSum
   const batch = batchOf(slates, s)
-  return evaluateTokens(ips(s), { ...batch, inputs: { ...batch.inputs, weightSum, value } })
+  return { ...batch, inputs: { ...batch.inputs, weightSum, value } }
 }
+const run = (slates: ReadonlyArray<ReadonlyArray<Response>>, s: Required<IpsSettings>) =>
+  evaluateTokens(ips(s), fed(slates, s))
 
 const logprob = fc.double({ min: -3, max: -0.05, noNaN: true })
 const response = fc.record({
@@ -139,6 +146,56 @@ const tamed = (list: ReadonlyArray<ReadonlyArray<Response>>, { set, propensity }
         }))
       )
     : list
+
+interface Golden {
+  readonly sizes: ReadonlyArray<number>
+  readonly tokens: ReadonlyArray<ReadonlyArray<number>>
+  readonly behaviour: ReadonlyArray<Response["behaviour"]>
+  readonly votes: ReadonlyArray<number>
+  readonly model: ReadonlyArray<number>
+  readonly cases: Readonly<
+    Record<
+      string,
+      {
+        readonly settings: Omit<Required<IpsSettings>, "clip" | "groupSize"> & { readonly clip: number | null }
+        readonly value: number
+        readonly gradient: ReadonlyArray<ReadonlyArray<number>>
+      }
+    >
+  >
+}
+const golden = JSON.parse(readFileSync(join(root, "test/golden/objectives/ips.json"), "utf8")) as Golden
+
+describe("equals PyTorch's own gradient of the estimate, in float64 and in float32 on the device", () => {
+  const starts = golden.sizes.map((_, i) => golden.sizes.slice(0, i).reduce((a, b) => a + b, 0))
+  const given = golden.sizes.map((size, i) =>
+    Array.from({ length: size }, (_, k): Response => {
+      const at = starts[i]! + k
+      const [tokens, behaviour] = [golden.tokens[at]!, golden.behaviour[at]!]
+      return { tokens, behaviour, vote: golden.votes[at]!, model: golden.model[at]! }
+    })
+  )
+  it.each(Object.keys(golden.cases))("%s", async (name) => {
+    const { gradient, settings, value } = golden.cases[name]!
+    const s = { ...settings, groupSize: 3, clip: settings.clip ?? Number.POSITIVE_INFINITY }
+    const { feeds, program, read } = tokenProgram(ips(s), fed(given, s))
+    const onCpu = read(await onDevice(OnnxCpu.layer({ threads: 1 }))(runOnce(program, feeds)))
+    for (const [found, tolerance] of [
+      [run(given, s), 1e-9],
+      [onCpu, 1e-5]
+    ] as const) {
+      close(found.loss, -value, tolerance)
+      close(found.log("value"), value, tolerance)
+      given.forEach((slate, i) => {
+        slate.forEach(({ tokens }, k) => {
+          tokens.forEach((_, j) => {
+            close(found.by[(i * 3 + k) * longest + j]!, gradient[starts[i]! + k]![j]!, tolerance)
+          })
+        })
+      })
+    }
+  })
+})
 
 describe("ips", () => {
   it("by hand: two responses, joint weight 2, votes 1/4 and 3/4 of the slate", () => {
@@ -226,6 +283,22 @@ describe("ips", () => {
     assert.deepStrictEqual(
       equal.by.map((x) => Math.abs(x) < 1e-12),
       new Array(6).fill(true)
+    )
+  })
+
+  it("a slate of one has the same joint and independent weight", () => {
+    fc.assert(
+      fc.property(response, settings, (one, s) => {
+        const [given] = tamed([[one]], s)
+        const [joint, independent] = (["joint", "independent"] as const).map((weights) =>
+          run([given!], { ...s, weights })
+        )
+        close(joint!.loss, independent!.loss)
+        joint!.by.forEach((x, i) => {
+          close(x, independent!.by[i]!)
+        })
+      }),
+      { seed: 8, numRuns: 60 }
     )
   })
 

@@ -8,6 +8,7 @@ import { grpo } from "../../src/objectives/grpo.ts"
 import { gspo } from "../../src/objectives/gspo.ts"
 import type { TokenObjective } from "../../src/objectives/Objective.ts"
 import { reinforce } from "../../src/objectives/reinforce.ts"
+import { sft } from "../../src/objectives/sft.ts"
 import { evaluateTokens, type Rows } from "./evaluate.ts"
 import { batch, close, closeAll, type Flat, given, golden, losses, rowsOf } from "./policyGradientCases.ts"
 
@@ -23,6 +24,15 @@ describe("reductions", () => {
     // The same where the old log-probabilities are given and equal.
     const same = batch(golden.logp, { oldLogprobs: rowsOf(golden.logp) })
     closeAll(by(losses[name]!({ ...given, aggregation }), same), gradient)
+  })
+
+  it("REINFORCE with every advantage 1 is supervised fine-tuning", () => {
+    for (const aggregation of ["token-mean", "sequence-mean"] as const) {
+      const same = batch(golden.logp, { advantages: golden.advantages.map(() => 1) })
+      const [one, other] = [reinforce({ aggregation }), sft({ aggregation })].map((of) => evaluateTokens(of, same))
+      close(one!.loss, other!.loss)
+      closeAll(one!.by, other!.by)
+    }
   })
 
   it("gspo with one token a row is grpo", () => {

@@ -3,6 +3,7 @@
  * differences.
  */
 import { assert, describe, it } from "@effect/vitest"
+import { OnnxCpu } from "../../src/device/onnx/OnnxCpu.ts"
 import { type CispoSettings, cispo } from "../../src/objectives/cispo.ts"
 import { copg } from "../../src/objectives/copg.ts"
 import { dppo } from "../../src/objectives/dppo.ts"
@@ -12,7 +13,8 @@ import { klEstimators, klValue } from "../../src/objectives/kl.ts"
 import type { TokenObjective } from "../../src/objectives/Objective.ts"
 import type { PolicyGradientSettings } from "../../src/objectives/policyGradient.ts"
 import { reinforce } from "../../src/objectives/reinforce.ts"
-import { evaluateTokens, namesOf, type Rows } from "./evaluate.ts"
+import { onDevice, runOnce } from "../device/support.ts"
+import { evaluateTokens, namesOf, type Rows, tokenProgram } from "./evaluate.ts"
 import { batch, close, closeAll, type Flat, given, golden, type Reference, rowsOf } from "./policyGradientCases.ts"
 
 const ofTrl: Readonly<Record<string, TokenObjective>> = {
@@ -42,17 +44,24 @@ const ofFormula: Readonly<Record<string, TokenObjective>> = {
 }
 
 describe("against independent implementations", () => {
-  const compare = (objective: TokenObjective, reference: Reference, logs: ReadonlyArray<string>) => {
-    const found = evaluateTokens(objective, batch())
-    close(found.loss, reference.loss)
-    closeAll(found.by, reference.gradient)
-    for (const name of logs) close(found.log(name), reference.logs[name]!, 1e-9, name)
+  /** In the float64 interpreter to the last digits, and in float32 on the device. */
+  const compare = async (objective: TokenObjective, reference: Reference, logs: ReadonlyArray<string>) => {
+    const { feeds, program, read } = tokenProgram(objective, batch())
+    const inFloat32 = read(await onDevice(OnnxCpu.layer({ threads: 1 }))(runOnce(program, feeds)))
+    for (const [found, tolerance] of [
+      [evaluateTokens(objective, batch()), 1e-9],
+      [inFloat32, 1e-5]
+    ] as const) {
+      close(found.loss, reference.loss, tolerance)
+      closeAll(found.by, reference.gradient, tolerance)
+      for (const name of logs) close(found.log(name), reference.logs[name]!, tolerance, name)
+    }
   }
 
-  it.each(Object.keys(ofTrl))("TRL: %s", (name) => {
+  it.each(Object.keys(ofTrl))("TRL: %s", async (name) => {
     const reference = golden.trl[name]!
     // TRL counts clipped rows of a sequence ratio, here their tokens are counted.
-    compare(ofTrl[name]!, reference, name === "gspo" ? [] : Object.keys(reference.logs))
+    await compare(ofTrl[name]!, reference, name === "gspo" ? [] : Object.keys(reference.logs))
   })
 
   it("TRL: luspo is gspo under `constant`, times the most tokens", () => {
@@ -71,8 +80,8 @@ describe("against independent implementations", () => {
     )
   })
 
-  it.each(Object.keys(ofFormula))("PyTorch: %s", (name) => {
-    compare(ofFormula[name]!, golden.formula[name]!, [])
+  it.each(Object.keys(ofFormula))("PyTorch: %s", async (name) => {
+    await compare(ofFormula[name]!, golden.formula[name]!, [])
   })
 
   it("the batch reaches every clip and mask", () => {
@@ -97,6 +106,15 @@ describe("by hand", () => {
     inputs: { advantages: [1, -1, 1, -1], oldLogprobs: [[-2 * l], [-2 * l], [-l], [-l]] }
   }
   const find = (objective: TokenObjective) => evaluateTokens(objective, four)
+
+  it("reinforce: whatever the ratio", () => {
+    // -A logp is l, -l, 2l, -2l, with A = 1 everywhere l, l, 2l, 2l; gradients -A / 4
+    const found = find(reinforce(given))
+    close(found.loss, 0)
+    closeAll(found.by, [-0.25, 0.25, -0.25, 0.25])
+    const good = evaluateTokens(reinforce(given), { ...four, inputs: { ...four.inputs, advantages: [1, 1, 1, 1] } })
+    close(good.loss, 1.5 * l)
+  })
 
   it("cispo: weights min(2, 1.5), the same, 1/2, 1/2", () => {
     const found = find(cispo({ ...given, cap: 1.5 }))

@@ -1,4 +1,4 @@
-/** Losses on pairs, lists and single judgements: by hand, by finite differences, and reduced to each other. */
+/** Losses on pairs, lists and single judgements: by finite differences, and reduced to each other. */
 import * as fc from "fast-check"
 import { assert, describe, it } from "vitest"
 import { OnnxCpu } from "../../src/device/onnx/OnnxCpu.ts"
@@ -9,113 +9,16 @@ import { kto } from "../../src/objectives/kto.ts"
 import type { TokenObjective } from "../../src/objectives/Objective.ts"
 import { orpo } from "../../src/objectives/orpo.ts"
 import { plackettLuceDpo } from "../../src/objectives/plackettLuceDpo.ts"
+import { reinforce } from "../../src/objectives/reinforce.ts"
+import { sft } from "../../src/objectives/sft.ts"
 import { simpo } from "../../src/objectives/simpo.ts"
-import { tisDpo, tokenWeights } from "../../src/objectives/tisDpo.ts"
+import { tisDpo } from "../../src/objectives/tisDpo.ts"
 import { onDevice, runOnce } from "../device/support.ts"
 import { within } from "./close.ts"
 import { evaluateTokens, type Rows, tokenProgram } from "./evaluate.ts"
+import { byHand, l2 } from "./preferenceCases.ts"
 
 const { close, closeAll } = within(1e-6)
-
-/** Two pairs of one token each: ratios (log 2, 0) and (0, log 4), so Delta = log 2 and -log 4 at beta 1. */
-const l2 = Math.log(2)
-const byHand: Rows = {
-  logprobs: [[-1], [-1], [-2], [-1]],
-  mask: [[1], [1], [1], [1]],
-  inputs: { refLogprobs: [[-1 - l2], [-1], [-2], [-1 - 2 * l2]], chosenTokens: 2 }
-}
-
-describe("by hand", () => {
-  it("dpo: sigmoid(log 2) = 2/3, sigmoid(-log 4) = 1/5", () => {
-    const found = evaluateTokens(dpo({ beta: 1 }), byHand)
-    // (-log 2/3 - log 1/5) / 2; derivatives by the chosen answers -(1 - 2/3) / 2 and -(1 - 1/5) / 2
-    close(found.loss, (Math.log(1.5) + Math.log(5)) / 2)
-    closeAll(found.by, [-1 / 6, 1 / 6, -0.4, 0.4])
-    close(found.log("rewards/accuracies"), 0.5)
-    close(found.log("rewards/margins"), (l2 - 2 * l2) / 2)
-    close(found.log("logps/chosen"), -1.5)
-    // e = 1/4: 3/4 log 3/2 + 1/4 log 3 and 3/4 log 5 + 1/4 log 5/4
-    const smoothed = [0.75 * Math.log(1.5) + 0.25 * Math.log(3), 0.75 * Math.log(5) + 0.25 * Math.log(1.25)]
-    close(evaluateTokens(dpo({ beta: 1, labelSmoothing: 0.25 }), byHand).loss, (smoothed[0]! + smoothed[1]!) / 2)
-  })
-
-  it("hinge, robust and IPO", () => {
-    // hinge: max(0, 1 - log 2) and 1 + log 4
-    close(evaluateTokens(hinge({ beta: 1 }), byHand).loss, (1 - l2 + 1 + 2 * l2) / 2)
-    // robust, e = 1/4: [3/4 log 3/2 - 1/4 log 3] / (1/2) and [3/4 log 5 - 1/4 log 5/4] / (1/2)
-    const robust = [0.75 * Math.log(1.5) - 0.25 * Math.log(3), 0.75 * Math.log(5) - 0.25 * Math.log(1.25)]
-    close(evaluateTokens(robustDpo({ beta: 1, labelSmoothing: 0.25 }), byHand).loss, robust[0]! + robust[1]!)
-    // ipo, beta 1/2: (Delta - 1)^2
-    close(evaluateTokens(ipo({ beta: 0.5 }), byHand).loss, ((l2 - 1) ** 2 + (-2 * l2 - 1) ** 2) / 2)
-  })
-
-  it("offsets and weights: D = log 2 - log 2 = 0 and weight 3; the second pair weighs nothing", () => {
-    const objective = dpo({ beta: 1, offsets: "given", weights: "given" })
-    const found = evaluateTokens(objective, {
-      ...byHand,
-      inputs: { ...byHand.inputs, offsets: [l2, 9, 0, 9], weights: [3, 9, 0, 9] }
-    })
-    close(found.loss, (3 * l2) / 2)
-    closeAll(found.by, [-0.75, 0.75, 0, 0])
-  })
-
-  it("orpo: p = 1/2 has odds 1, p = 1/4 has odds 1/3", () => {
-    const rows = { logprobs: [[-l2], [-2 * l2]], mask: [[1], [1]], inputs: { chosenTokens: 1 } }
-    // odds ratio 3: -log sigmoid(log 3) = log 4/3
-    close(evaluateTokens(orpo({ lambda: 0.5 }), rows).loss, l2 + 0.5 * Math.log(4 / 3))
-    const certain = evaluateTokens(orpo(), { ...rows, logprobs: [[0], [-1]] })
-    assert.isTrue([certain.loss, ...certain.by].every(Number.isFinite))
-  })
-
-  it("kto: l = log 2, 0, 0, log 4 at z = log 2, beta 1", () => {
-    const rows = { ...byHand, inputs: { ...byHand.inputs, labels: [1, 0, 1, 0], desirable: 2, kl: l2 } }
-    // 1 - sigmoid(0) = 1/2; 1 - sigmoid(log 2) = 1/3; 1 - sigmoid(-log 2) = 2/3; 1 - sigmoid(-log 2) = 2/3
-    close(evaluateTokens(kto({ beta: 1 }), rows).loss, (1 / 2 + 1 / 3 + 2 / 3 + 2 / 3) / 4)
-    // only bad ones: no chosen answers, no division by nothing
-    const bad = evaluateTokens(kto(), { ...rows, inputs: { ...rows.inputs, labels: [0, 0, 0, 0], desirable: 0 } })
-    close(bad.log("rewards/chosen"), 0)
-    assert.isTrue(Number.isFinite(bad.loss))
-  })
-
-  it("a list of three: s = log 4, log 2, 0 at beta 1", () => {
-    const rows = {
-      logprobs: [[-1], [-1], [-1]],
-      mask: [[1], [1], [1]],
-      inputs: {
-        refLogprobs: [[-1 - 2 * l2], [-1 - l2], [-1]],
-        present: [1, 1, 1],
-        relevance: [3, 0, 1]
-      }
-    }
-    // shares 4/7, 2/3, 1
-    close(evaluateTokens(plackettLuceDpo({ size: 3, beta: 1 }), rows).loss, Math.log(7 / 4) + Math.log(3 / 2))
-    // place 1: the others' mean of e^s is 3/2, against 4: log(1 + 3/8); place 3: 3 against 1, log 4, weight 1 / log2 4
-    const [first, third] = [Math.log(11 / 8), Math.log(4) / 2]
-    close(evaluateTokens(irpo({ size: 3, beta: 1 }), rows).loss, (3 * first + third) / 3)
-    // 2^3 - 1 and 2^1 - 1
-    close(evaluateTokens(irpo({ size: 3, gain: "exponential" }), rows).loss, (7 * first + third) / 3)
-    close(evaluateTokens(irpo({ size: 3, beta: 1 }), rows).log("rewards/accuracies"), 1)
-  })
-
-  it("TIS-DPO's token weights by rank run from 0.7 to 1.3, and turn over on the rejected side", () => {
-    // Ratios 1, 3, -3: on the chosen answer the second is the greatest, on the rejected one the third.
-    const weights = (side: "chosen" | "rejected", spread = 0.3) => [
-      ...tokenWeights([-1, -1, -4], [-2, -4, -1], side, { weighting: "rank", spread })
-    ]
-    closeAll(weights("chosen"), [1, 1.3, 0.7], 1e-12)
-    closeAll(weights("rejected"), [1, 0.7, 1.3], 1e-12)
-    assert.deepStrictEqual(weights("chosen", 0), [1, 1, 1])
-    assert.deepStrictEqual([...tokenWeights([-1], [-5], "chosen", { weighting: "rank" })], [1])
-  })
-
-  it("TIS-DPO's token weights are clamped, and turn over on the rejected side", () => {
-    const weights = (side: "chosen" | "rejected") => [...tokenWeights([-1, -1, -4], [-2, -4, -1], side)]
-    assert.deepStrictEqual(weights("chosen"), [Math.exp(1), Math.exp(1.5), Math.exp(-0.5)])
-    assert.deepStrictEqual(weights("rejected"), [Math.exp(-1), Math.exp(-1.5), Math.exp(0.5)])
-    assert.deepStrictEqual([...tokenWeights([-1], [-2], "chosen", { mu: 0, scale: 2 })], [2])
-    assert.throws(() => tokenWeights([1], [1, 2], "chosen"), RangeError)
-  })
-})
 
 const logprob = fc.double({ min: -6, max: -0.01, noNaN: true })
 const batchOf = (rows: number) =>
@@ -155,6 +58,7 @@ const everyObjective: ReadonlyArray<[string, TokenObjective]> = [
   ["dpo js", dpo({ beta: 0.7, divergence: "js" })],
   ["dpo with likelihood", dpo({ beta: 0.7, nllWeight: 0.4 })],
   ["dpo alpha", dpo({ beta: 0.7, divergence: "alpha", alpha: 0.6 })],
+  ["hinge", hinge({ beta: 0.7, offsets: "given", weights: "given" })],
   ["robust", robustDpo({ beta: 0.7, labelSmoothing: 0.3 })],
   ["ipo", ipo({ beta: 0.5 })],
   ["ipo of sums", ipo({ beta: 0.5, lengths: "sums" })],
@@ -304,6 +208,61 @@ describe("reductions", () => {
     close(at(2).loss, 0)
     close(at(3.5).loss, at(0.5).loss)
     close(at(3.5).by[0]!, -at(0.5).by[0]!)
+  })
+  it("hinge, while no difference reaches 1, is REINFORCE with the chosen answers' sign", () => {
+    // max(0, 1 - D) = 1 - D: derivatives -beta / pairs on the chosen answer's tokens, beta / pairs on the rejected one's
+    const found = evaluateTokens(hinge({ beta: 0.5 }), byHand)
+    closeAll(found.by, [-0.25, 0.25, -0.25, 0.25])
+    const far = evaluateTokens(hinge({ beta: 2 }), byHand)
+    // D = 2 log 2 > 1 has none; the second pair has D = -2 log 4
+    closeAll(far.by, [0, 0, -1, 1])
+  })
+  it("ORPO without its odds, and CPO without its difference, are supervised fine-tuning on the chosen answers", () => {
+    fc.assert(
+      fc.property(batchOf(6), (rows) => {
+        const chosen = [0, 2, 4]
+        const alone = {
+          logprobs: chosen.map((row) => rows.logprobs[row]!),
+          mask: chosen.map((row) => rows.mask[row]!)
+        }
+        const chosenTokens = alone.mask.flat().reduce((sum, x) => sum + x, 0)
+        const given = { ...rows, inputs: { ...rows.inputs, chosenTokens } }
+        const fitted = evaluateTokens(sft(), alone)
+        for (const objective of [orpo({ lambda: 1e-12 }), cpo({ beta: 1e-12 })]) {
+          const found = evaluateTokens(objective, given)
+          // -log sigmoid(0) of CPO's difference is a constant.
+          close(found.loss - (objective.name.startsWith("cpo") ? l2 : 0), fitted.loss, 1e-9)
+          closeAll(
+            chosen.flatMap((row) => found.by.slice(row * 3, row * 3 + 3)),
+            fitted.by,
+            1e-9
+          )
+        }
+      }),
+      { numRuns: 10 }
+    )
+  })
+  it("KTO at its reference is REINFORCE with advantages +-beta / 4 by label; without a side it learns from the other", () => {
+    const rows = {
+      logprobs: [
+        [-1, -2],
+        [-3, 0],
+        [-1, 0]
+      ],
+      mask: [
+        [1, 1],
+        [1, 0],
+        [1, 0]
+      ]
+    }
+    const inputs = { refLogprobs: rows.logprobs, labels: [1, 0, 1], desirable: 2, kl: 0 }
+    const found = evaluateTokens(kto({ beta: 0.8 }), { ...rows, inputs })
+    close(found.loss, 1 / 2)
+    // REINFORCE's sums over rows, by the constant 1 / (rows x 1)
+    const constant = reinforce({ aggregation: "constant", maxTokens: 1 })
+    closeAll(found.by, evaluateTokens(constant, { ...rows, inputs: { advantages: [0.2, -0.2, 0.2] } }).by)
+    const one = evaluateTokens(kto({ beta: 0.8, undesirableWeight: 0 }), { ...rows, inputs })
+    closeAll(one.by, evaluateTokens(constant, { ...rows, inputs: { advantages: [0.2, 0, 0.2] } }).by)
   })
   it("SimPO without a margin is CPO without likelihood where answers have one token", () => {
     const one = { ...byHand }
