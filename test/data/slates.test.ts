@@ -66,6 +66,10 @@ describe("slates from files", () => {
           ["How?", [{ text: "c", votes: 1 }]]
         ]
       )
+      // Judgements in the place of votes.
+      const judged = file("r.jsonl", [{ prompt: "Why?", responses: [{ text: "a", relevance: 2.5 }] }])
+      const [rated] = yield* readSlates({ path: judged }, { ...defaultSlateColumns, votes: "relevance" })
+      assert.deepStrictEqual(rated!.responses, [{ text: "a", votes: 2.5, relevance: 2.5 }] as never)
       const slates = file("d.jsonl", [
         { slate: 1, prompt: "Why?", response: "a" },
         { slate: 2, prompt: "Why?", response: "b" }
