@@ -139,6 +139,14 @@ describe("evaluate", () => {
       })
       const mean = (name: string) => [...items.values()].reduce((sum, row) => sum + row[name]!, 0) / items.size
       assert.isAbove(mean("eval/coverage/exact"), mean("eval/coverage/shuffled") + 0.1)
+      // One line of the constant answer covers no more than all of them; one of an answer's lines no more than the answer.
+      for (const row of items.values()) {
+        for (const control of ["shuffled", "constant"]) {
+          for (const measure of ["pluralistic", "pl_score"])
+            assert.isAtMost(row[`eval/${control}/${measure}/mean`]!, row[`eval/${control}/${measure}`]! + 1e-12)
+        }
+      }
+      assert.isAbove(mean("eval/constant/pluralistic/mean"), 0)
     })
   )
 

@@ -7,7 +7,7 @@ import { selfBleu } from "../../metrics/bleu.ts"
 import { crossFitted } from "../../metrics/constant.ts"
 import { estimatorCoverage, estimatorUniqueness } from "../../metrics/coverage.ts"
 import { distinct, embeddingDiversity, wordsAndMarks } from "../../metrics/diversity.ts"
-import { pluralisticCoverage, relevance, setScores } from "../../metrics/pope.ts"
+import { relevance, setScores } from "../../metrics/pope.ts"
 import { splitCandidates, splitSentences } from "../../metrics/sentences.ts"
 import { parseAnswer } from "../../rewards/grammar.ts"
 import type { Rows } from "../../rewards/matching.ts"
@@ -181,6 +181,9 @@ export const bySet = (
   const shuffled = setScores(strange, candidates, votesOf(other), { half, tau })
   const linesOf = (lines: ReadonlyArray<string>) => reading.rowsOf(lines.map(reading.read))
   const same = linesOf(constant.tau)
+  const constants = setScores(references, same, votesOf(situation), { tau })
+  // Of one answer by itself: the best line that is the same for all, which is the first.
+  const alone = setScores(references, { ...same, rows: Math.min(1, same.rows) }, votesOf(situation), { tau })
   const tokens = texts.map(wordsAndMarks)
   return {
     "eval/pl_score": scores.plScore,
@@ -200,9 +203,13 @@ export const bySet = (
     "eval/self_bleu": selfBleu(tokens),
     "eval/candidates": texts.length,
     "eval/shuffled/pl_score": shuffled.plScore,
+    "eval/shuffled/pl_score/mean": shuffled.plScoreMean,
     "eval/shuffled/pluralistic": shuffled.coverage,
-    "eval/constant/pl_score": setScores(references, same, votesOf(situation)).plScore,
-    "eval/constant/pluralistic": pluralisticCoverage(references, same, tau),
+    "eval/shuffled/pluralistic/mean": shuffled.coverageMean,
+    "eval/constant/pl_score": constants.plScore,
+    "eval/constant/pl_score/mean": alone.plScore,
+    "eval/constant/pluralistic": constants.coverage,
+    "eval/constant/pluralistic/mean": alone.coverage,
     "eval/constant/estimator": estimatorCoverage(references, linesOf(constant.coverage), coverage).coverage
   }
 }
