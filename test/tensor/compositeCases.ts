@@ -4,6 +4,7 @@ import { adamw } from "../../src/tensor/composites/adamw.ts"
 import { attention } from "../../src/tensor/composites/attention.ts"
 import { cachedAttention } from "../../src/tensor/composites/cachedAttention.ts"
 import { crossEntropy } from "../../src/tensor/composites/crossEntropy.ts"
+import { kthLargest } from "../../src/tensor/composites/kthLargest.ts"
 import { linear } from "../../src/tensor/composites/linear.ts"
 import { linearLogprobs } from "../../src/tensor/composites/linearLogprobs.ts"
 import { lowRank } from "../../src/tensor/composites/lowRank.ts"
@@ -185,6 +186,15 @@ export const compositeCases: readonly Case[] = [
       return linearLogprobs(dot(normal([a, b]), normal([b, 2])), frozen, ints([a], 0, 3), { chunk: 2 }).logprob
     },
     loose
+  ),
+  row("kthLargest", (make) => kthLargest(make.distinct([make.a, 9]), 4), noGradient),
+  row(
+    "kthLargest, among equals, of one and of all",
+    ({ a, from }) => {
+      const x = from([a, 8], (i) => -((i * 3) % 5))
+      return [1, 3, 8].map((k) => kthLargest(x, k))
+    },
+    noGradient
   ),
   row("sample", (make) => sampled(make, {}), noGradient),
   row(

@@ -3,7 +3,7 @@
  * logits and number. The distribution is softmax(logits / temperature) cut down in this order: allowed tokens, top-k,
  * top-p (the smallest set with at least that share of what top-k left; https://arxiv.org/abs/1904.09751), min-p (at
  * least that share of the best token's probability; https://arxiv.org/abs/2407.01082). Each cut is a threshold on the
- * log-probability and keeps ties; top-p's is found by bisection, without sorting the vocabulary.
+ * log-probability and keeps ties; those of top-k and top-p are found by bisection, without sorting the vocabulary.
  */
 import { subtractDims } from "../Dim.ts"
 import { loop } from "../ops/control.ts"
@@ -24,10 +24,11 @@ import {
 } from "../ops/elementwise.ts"
 import { takeAlong } from "../ops/indexing.ts"
 import { constant, iota, ones } from "../ops/leaf.ts"
-import { argMax, cumulativeSum, topK as largest, reduceMax, reduceSum } from "../ops/reduce.ts"
+import { argMax, cumulativeSum, reduceMax, reduceSum } from "../ops/reduce.ts"
 import { expandDims, reshape, slice } from "../ops/shape.ts"
 import type { Composite, Tensor } from "../Tensor.ts"
 import { applyComposite, mismatch } from "../Tensor.ts"
+import { kthLargest, range } from "./kthLargest.ts"
 import { atLeastF32 } from "./norm.ts"
 import { logSoftmax } from "./softmax.ts"
 
@@ -42,9 +43,7 @@ type SampleAttributes = {
 const keepDims = { keepDims: true }
 /** The log-probability of forbidden tokens. */
 const FORBIDDEN = -1e30
-/** exp(-40) times any vocabulary is less than float32 resolves. */
-const RANGE = 40
-/** Halvings of that range down to float32's resolution. */
+/** Halvings of the range of log-probabilities that matter, down to float32's resolution. */
 const HALVINGS = 27
 
 /** The largest threshold whose kept tokens have `share` of the mass, [rows, 1]. */
@@ -53,7 +52,7 @@ const nucleus = (logprobs: Tensor, floor: Tensor | undefined, share: number): Te
   const p = exp(kept)
   const wanted = mul(reduceSum(p, 1, keepDims), share)
   const top = reduceMax(kept, 1, keepDims)
-  const { carried } = loop({ trips: HALVINGS, carried: [sub(top, RANGE), top] }, ({ carried: [low, high] }) => {
+  const { carried } = loop({ trips: HALVINGS, carried: [sub(top, range), top] }, ({ carried: [low, high] }) => {
     const middle = mul(add(low!, high!), 0.5)
     const mass = reduceSum(select(greaterEqual(kept, middle), p, 0), 1, keepDims)
     const enough = greaterEqual(mass, wanted)
@@ -74,7 +73,7 @@ const truncated = (logprobs: Tensor, mask: Tensor | undefined, { topK, topP, min
   if (topK !== null) {
     const size = allowed.shape[1]!
     const k = typeof size === "number" ? Math.min(topK, size) : topK
-    raise(slice(largest(allowed, k).values, 1, k - 1, k))
+    raise(kthLargest(allowed, k))
   }
   if (topP !== null) raise(nucleus(allowed, floor, topP))
   if (minP !== null) raise(add(reduceMax(allowed, 1, keepDims), Math.log(minP)))

@@ -9,7 +9,7 @@ import { Topology } from "../../../src/device/xla/aot/Topology.ts"
 import { h100 } from "../../../src/device/xla/aot/targets.ts"
 import { compileOptions } from "../../../src/device/xla/compileOptions.ts"
 import { accountOf } from "../../../src/device/xla/hlo/account.ts"
-import { readModule } from "../../../src/device/xla/hlo/Hlo.ts"
+import { type Computation, readModule } from "../../../src/device/xla/hlo/Hlo.ts"
 import { fields, Message, varints } from "../../../src/device/xla/hlo/wire.ts"
 import { openClient, openPlugin } from "../../../src/device/xla/openClient.ts"
 import { PjrtFailure } from "../../../src/device/xla/pjrt.ts"
@@ -21,6 +21,9 @@ import { residentSpec } from "../../../src/models/parameters.ts"
 import { policyLoss } from "../../../src/models/score.ts"
 import { backwardProgram } from "../../../src/models/Trainer.ts"
 import { sft } from "../../../src/objectives/sft.ts"
+import { sample } from "../../../src/tensor/composites/sample.ts"
+import { program } from "../../../src/tensor/Program.ts"
+import { input } from "../../../src/tensor/Tensor.ts"
 
 const located = locateCompiler()
 const absent = "missing" in located ? located.missing : undefined
@@ -113,6 +116,21 @@ describe.skipIf(absent !== undefined)(titled("compiling for an H100 without one"
     expect(products.map(({ dtype, flops }) => [dtype, flops])).toEqual([["bf16", 3 * 2 * 256 ** 3]])
     expect([calls, collectives]).toEqual([{}, {}])
     expect(compiled.serialize().length).toBeGreaterThan(1000)
+    compiled.destroy()
+    topology.destroy()
+  })
+
+  it("draws among the likeliest tokens without sorting the vocabulary", async () => {
+    const rows = input("logits", "f32", [4, 8192])
+    const { logprob, token } = sample(rows, input("uniform", "f32", [4]), { topK: 50, topP: 0.9 })
+    const topology = new Topology(pjrt(), h100)
+    const drawing = program("draw", { outputs: { token, logprob } })
+    const { compiled } = await compileFor(topology, drawing, {}, { dtype: "f32" })
+    const opcodes = (computation: Computation): ReadonlyArray<string> =>
+      computation.instructions.flatMap((x) => [`${x.opcode} ${x.target}`, ...x.calls.flatMap(opcodes)])
+    const all = opcodes(compiled.module().entry).join()
+    expect(all).toContain("while")
+    expect(all).not.toMatch(/sort|topk/i)
     compiled.destroy()
     topology.destroy()
   })

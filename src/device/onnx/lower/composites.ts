@@ -5,6 +5,7 @@
 
 import { geluOp, swigluOp } from "../../../tensor/composites/activation.ts"
 import { cachedAttentionOp } from "../../../tensor/composites/cachedAttention.ts"
+import { kthLargestOp } from "../../../tensor/composites/kthLargest.ts"
 import { layerNormOp, rmsNormOp } from "../../../tensor/composites/norm.ts"
 import { rotaryOp } from "../../../tensor/composites/rotary.ts"
 import { logSoftmaxOp, softmaxOp } from "../../../tensor/composites/softmax.ts"
@@ -63,6 +64,18 @@ const swiglu: Fused<Attributes> = (_, [gate, up], [y], to) => {
   return true
 }
 
+const kthLargest: Fused<{ readonly k: number }> = ({ k }, [x], [y], to) => {
+  const { graph } = to
+  const [best] = graph.nodeOf(
+    "TopK",
+    [to.full(x!), graph.int64s([k])],
+    { axis: -1, largest: 1, sorted: 1 },
+    { outputs: 2 }
+  )
+  to.set(y!, graph.node("Slice", [best!, graph.int64s([k - 1]), graph.int64s([k]), graph.int64s([1])]))
+  return true
+}
+
 const gelu: Fused<Attributes> = (_, [x], [y], to) => {
   to.set(y!, to.graph.node("Gelu", [to.full(x!)], {}))
   return true
@@ -105,6 +118,7 @@ rule(rmsNormOp, rmsNorm)
 rule(layerNormOp, layerNorm)
 rule(swigluOp, swiglu)
 rule(geluOp, gelu)
+rule(kthLargestOp, kthLargest)
 rule(rotaryOp, rotary)
 rule(cachedAttentionOp, cachedAttention)
 
