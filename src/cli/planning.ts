@@ -26,10 +26,15 @@ export const planned = Effect.fn("exp.planned")(function* ({ file, set, warehous
   if (!existsSync(file)) return yield* usage(`there is no file ${file}`)
   if (statSync(file).isDirectory()) return yield* usage(`${file} is a folder: name an experiment's YAML file`)
   const experiment = yield* loadExperiment(file, { set }).pipe(Effect.catchTag("InvalidExperiment", reported(json)))
-  const { dtype } = experiment.compute
+  const { deterministic, dtype } = experiment.compute
   if (dtype !== "f32" && !provider.startsWith("xla:")) {
     return yield* usage(
       `compute.dtype ${dtype}: the device ${provider} computes in f32 only; leave \`dtype\` out, or name another device`
+    )
+  }
+  if (deterministic && provider === "webgpu") {
+    return yield* usage(
+      "compute.deterministic: the device webgpu adds up in the order in which its threads come; leave it out, or name another device"
     )
   }
   const lookup = warehouseLookup(warehouse, experiment.name)

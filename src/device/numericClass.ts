@@ -13,13 +13,25 @@ export interface NumericClass {
   readonly threads: number | null
   /** Runtime and version, with its list of graph optimisers: `onnxruntime 1.30.0 (-X all)`. */
   readonly runtime: string
+  /** On a card: sums are in one order at every run, because it was asked for. */
+  readonly deterministic?: true
+}
+
+/** What an experiment asks for. */
+export interface Compute {
+  readonly threads: number
+  readonly dtype: NumericClass["dtype"]
+  readonly deterministic?: boolean
 }
 
 /** Threads where an experiment does not say: a constant, so that its bits do not depend on the machine. */
 export const defaultThreads = 2
 
 /** One line for people: `cpu-f32, 2 threads, onnxruntime 1.30.0 (-X all)`. */
-export const classText = ({ dtype, provider, runtime, threads }: NumericClass): string =>
-  [`${provider}-${dtype}`, ...(threads === null ? [] : [`${threads} thread${threads === 1 ? "" : "s"}`]), runtime].join(
-    ", "
-  )
+export const classText = ({ deterministic, dtype, provider, runtime, threads }: NumericClass): string =>
+  [
+    `${provider}-${dtype}`,
+    ...(threads === null ? [] : [`${threads} thread${threads === 1 ? "" : "s"}`]),
+    ...(deterministic ? ["deterministic"] : []),
+    runtime
+  ].join(", ")

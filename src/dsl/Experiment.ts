@@ -89,7 +89,12 @@ export const Compute = Schema.Struct({
       description: "Threads of one task on the CPU (2); part of the key of what computes"
     })
   ),
-  dtype: Schema.optionalKey(Schema.Literals(["f32", "bf16"]).annotate({ description: "What is computed in (f32)" }))
+  dtype: Schema.optionalKey(Schema.Literals(["f32", "bf16"]).annotate({ description: "What is computed in (f32)" })),
+  deterministic: Schema.optionalKey(
+    Schema.Boolean.annotate({
+      description: "On a card, sums in one order at every run, at some cost (false); a CPU has no other"
+    })
+  )
 })
 
 export const Experiment = Schema.Struct({

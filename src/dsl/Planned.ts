@@ -59,7 +59,7 @@ export interface LoadedExperiment {
   /** For each variant's label the label of the variant it is compared with; empty where there is no baseline. */
   readonly baseline: Readonly<Record<string, string>>
   readonly report: { readonly metrics: ReadonlyArray<string>; readonly gates: ReadonlyArray<Gate> }
-  readonly compute: { readonly threads: number; readonly dtype: "f32" | "bf16" }
+  readonly compute: { readonly threads: number; readonly dtype: "f32" | "bf16"; readonly deterministic: boolean }
 }
 
 /** A stage's code: what its digest is made of. */

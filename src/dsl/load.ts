@@ -123,7 +123,11 @@ const load = async (file: string, options: LoadOptions): Promise<Outcome> => {
       },
       baseline: references.baseline,
       report: { metrics: chain.report.metrics ?? [], gates: references.gates },
-      compute: { threads: compute.threads ?? defaultThreads, dtype: compute.dtype ?? "f32" }
+      compute: {
+        threads: compute.threads ?? defaultThreads,
+        dtype: compute.dtype ?? "f32",
+        deterministic: compute.deterministic ?? false
+      }
     }
   }
 }

@@ -25,7 +25,8 @@ export const TaskFile = Schema.Struct({
       provider: Schema.String,
       dtype: Schema.Literals(["f32", "bf16"]),
       threads: Schema.NullOr(Schema.Int),
-      runtime: Schema.String
+      runtime: Schema.String,
+      deterministic: Schema.optionalKey(Schema.Literal(true))
     })
   ),
   /** How the devices that share the task are arranged (`data=2,model=2`); where it runs, not what it is. */

@@ -28,7 +28,8 @@ const layerOf = Effect.fnUntraced(function* (asked: NumericClass | null, mesh: M
   }
   if (plugin !== undefined) {
     const { XlaDevice } = yield* Effect.promise(() => import("../device/xla/XlaDevice.ts"))
-    const xla: Layer.Layer<Device, DeviceError> = XlaDevice.layer({ plugin, dtype: asked.dtype, mesh, batchShare })
+    const { deterministic = false, dtype } = asked
+    const xla: Layer.Layer<Device, DeviceError> = XlaDevice.layer({ plugin, deterministic, dtype, mesh, batchShare })
     return xla
   }
   if (provider === "webgpu") {

@@ -1,6 +1,7 @@
 /** Keys, sharing, states and reasons of a plan. */
 import { Effect } from "effect"
 import { describe, expect, it } from "vitest"
+import { numericClassOf } from "../../src/device/classOf.ts"
 import { classText, type NumericClass } from "../../src/device/numericClass.ts"
 import { onnxNumericClass } from "../../src/device/onnx/numericClass.ts"
 import { canonicalJson, hashOf, sha256 } from "../../src/dsl/canonical.ts"
@@ -38,6 +39,15 @@ describe("the numeric class", () => {
     expect(onnxNumericClass({ threads: 3, dtype: "f32" }, "cpu").threads).toBe(3)
     expect(onnxNumericClass({ threads: 3, dtype: "f32" }, "webgpu").threads).toBeNull()
     expect(onnxNumericClass({ threads: 1, dtype: "f32" }, "cpu").runtime).toContain("-CommonSubexpressionElimination")
+  })
+
+  it("of a card says that sums are in one order where that was asked for; no other class changes with it", () => {
+    const asked = { threads: 2, dtype: "bf16", deterministic: true } as const
+    expect(classText(numericClassOf(asked, "xla:cuda"))).toMatch(/^xla:cuda-bf16, deterministic, xla /)
+    expect(numericClassOf({ ...asked, deterministic: false }, "xla:cuda")).not.toHaveProperty("deterministic")
+    for (const provider of ["cpu", "xla:cpu"]) {
+      expect(numericClassOf(asked, provider)).toEqual(numericClassOf({ threads: 2, dtype: "bf16" }, provider))
+    }
   })
 })
 

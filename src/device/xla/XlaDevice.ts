@@ -23,7 +23,7 @@ import { acquire } from "./acquire.ts"
 import { optimizedProgram } from "./analysis.ts"
 import type { Client } from "./Client.ts"
 import { Compiler } from "./Compiler.ts"
-import { compileOptions, quickFlags } from "./compileOptions.ts"
+import { compileOptions, deterministicFlags, quickFlags } from "./compileOptions.ts"
 import type { Executable } from "./Executable.ts"
 import { deviceFailure } from "./failure.ts"
 import { accountOf } from "./hlo/account.ts"
@@ -50,6 +50,8 @@ export interface XlaOptions {
   readonly dtype?: NumericClass["dtype"]
   /** Compile every program fast instead of well: for tests. Not for results: bits differ. */
   readonly quick?: boolean
+  /** On a card: sums in one order at every run; default false. */
+  readonly deterministic?: boolean
   /** The devices that share every program; one where it is left out. */
   readonly mesh?: Mesh | undefined
   /** The share of the usual micro-batch that models should take; default 1. */
@@ -88,7 +90,7 @@ const movedBytes = ({ pjrt }: Client, { unloaded }: Executable): number => {
 }
 
 const make = Effect.fnUntraced(function* (options: XlaOptions) {
-  const { batchShare = 1, dtype = "f32", executables, mesh, plugin, quick = false } = options
+  const { batchShare = 1, deterministic = false, dtype = "f32", executables, mesh, plugin, quick = false } = options
   const client = yield* acquire(plugin, mesh)
   const { pjrt } = client
   const device = client.devices[0]!
@@ -149,7 +151,9 @@ const make = Effect.fnUntraced(function* (options: XlaOptions) {
     const signature = { arguments: written.inputs.length, outputs, mesh }
     const fast = quick || (plugin.name === "cpu" && elementsOf(program) < smallProgram)
     const partitions = mesh === undefined ? 1 : meshDevices(mesh)
-    const settings = compileOptions(fast ? { flags: quickFlags, partitions } : { partitions })
+    const ordered = deterministic && plugin.name !== "cpu"
+    const flags = { ...(fast ? quickFlags : {}), ...(ordered ? deterministicFlags : {}) }
+    const settings = compileOptions({ flags, partitions })
     const executable = await compiler.compile(written.text, signature, settings)
     const variant = new Variant(client, executable, written, layouts, scalars)
     variant.places = entry.computed(written)
@@ -306,7 +310,7 @@ const make = Effect.fnUntraced(function* (options: XlaOptions) {
       fallbackNodes: 0,
       stepsPerRun: 32,
       batch: shareOf(plugin.name === "cpu" ? usualBatch : cardBatch(memory ?? 2 ** 33, sharing), batchShare),
-      numericClass: xlaNumericClass({ dtype }, plugin.provider),
+      numericClass: xlaNumericClass({ dtype, deterministic }, plugin.provider),
       ...(mesh === undefined ? {} : { mesh: meshText(mesh) })
     },
     load,

@@ -13,6 +13,12 @@ export interface CompileOptions {
 /** Flags of every program: no more precision than was asked for, so that fusing changes no bits of 16-bit programs. */
 export const standardFlags: Readonly<Record<string, boolean | number | string>> = { xla_allow_excess_precision: false }
 
+/**
+ * Flags by which the CUDA plugin takes nothing whose sums depend on the order in which threads come: scatter sorts its updates
+ * first, and cuDNN's derivative of attention and products use their deterministic kernels.
+ */
+export const deterministicFlags: Readonly<Record<string, boolean>> = { xla_gpu_exclude_nondeterministic_ops: true }
+
 /** Flags by which the CPU plugin compiles in a third of the time programs that run up to three times as long. */
 export const quickFlags: Readonly<Record<string, boolean | number>> = {
   xla_backend_optimization_level: 0,

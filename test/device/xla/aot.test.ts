@@ -7,7 +7,7 @@ import { parseMesh } from "../../../src/device/mesh.ts"
 import { compileFor } from "../../../src/device/xla/aot/compileFor.ts"
 import { Topology } from "../../../src/device/xla/aot/Topology.ts"
 import { h100 } from "../../../src/device/xla/aot/targets.ts"
-import { compileOptions } from "../../../src/device/xla/compileOptions.ts"
+import { compileOptions, deterministicFlags } from "../../../src/device/xla/compileOptions.ts"
 import { accountOf } from "../../../src/device/xla/hlo/account.ts"
 import { type Computation, readModule } from "../../../src/device/xla/hlo/Hlo.ts"
 import { fields, Message, varints } from "../../../src/device/xla/hlo/wire.ts"
@@ -22,6 +22,7 @@ import { policyLoss } from "../../../src/models/score.ts"
 import { backwardProgram } from "../../../src/models/Trainer.ts"
 import { sft } from "../../../src/objectives/sft.ts"
 import { sample } from "../../../src/tensor/composites/sample.ts"
+import { segmentSum } from "../../../src/tensor/ops/indexing.ts"
 import { program } from "../../../src/tensor/Program.ts"
 import { input } from "../../../src/tensor/Tensor.ts"
 
@@ -101,6 +102,10 @@ const module = `module {
   }
 }`
 
+/** Operations by name, libraries by their targets; those of computations that are called too. */
+const opcodesOf = ({ instructions }: Computation): ReadonlyArray<string> =>
+  instructions.flatMap(({ calls, opcode, target }) => [opcode, target, ...calls.flatMap(opcodesOf)])
+
 describe.skipIf(absent !== undefined)(titled("compiling for an H100 without one"), () => {
   const pjrt = () => openPlugin(located)
 
@@ -126,12 +131,25 @@ describe.skipIf(absent !== undefined)(titled("compiling for an H100 without one"
     const topology = new Topology(pjrt(), h100)
     const drawing = program("draw", { outputs: { token, logprob } })
     const { compiled } = await compileFor(topology, drawing, {}, { dtype: "f32" })
-    const opcodes = (computation: Computation): ReadonlyArray<string> =>
-      computation.instructions.flatMap((x) => [`${x.opcode} ${x.target}`, ...x.calls.flatMap(opcodes)])
-    const all = opcodes(compiled.module().entry).join()
+    const all = opcodesOf(compiled.module().entry)
     expect(all).toContain("while")
-    expect(all).not.toMatch(/sort|topk/i)
+    expect(all.join()).not.toMatch(/sort|topk/i)
     compiled.destroy()
+    topology.destroy()
+  })
+
+  it("adds up in one order where that is asked for: updates at equal indices are sorted first", async () => {
+    const rows = input("rows", "f32", [512, 64])
+    const sums = program("sums", { outputs: { sums: segmentSum(rows, input("ids", "i32", [512]), 1000) } })
+    const topology = new Topology(pjrt(), h100)
+    const made = async (flags: typeof deterministicFlags) => {
+      const { compiled } = await compileFor(topology, sums, {}, { dtype: "f32", flags })
+      const all = opcodesOf(compiled.module().entry)
+      compiled.destroy()
+      return all
+    }
+    expect(await made({})).not.toContain("sort")
+    expect(await made(deterministicFlags)).toContain("sort")
     topology.destroy()
   })
 
