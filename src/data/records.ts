@@ -142,7 +142,7 @@ export const LoggedResponse = Schema.Struct({
   votes: Schema.optionalKey(NonNegative),
   /** How many looks it got, where that is known: votes / exposure is its share of approval, whatever its place. */
   exposure: Schema.optionalKey(Schema.Finite.check(Schema.isGreaterThan(0))),
-  /** A judgement of the response by itself, in any unit; what is reported of a log that has no votes. */
+  /** A judgement of the response by itself, in any unit: what `preferences` may go by (`by: relevance`). */
   relevance: Schema.optionalKey(Schema.Finite),
   /** Natural logarithm of the probability of the whole response under the behaviour policy. */
   logprob: Schema.optionalKey(Logprob),

@@ -146,6 +146,14 @@ describe("behaviour", () => {
       const remedy = /let the stage `behaviour` score the log/
       assert.match((yield* failStage(ips, { dir: fresh(), inputs: { ...inputs, policy } })).message, remedy)
       assert.match((yield* failStage(evaluateOpe, { dir: fresh(), inputs: { ...inputs, policy } })).message, remedy)
+      const unvoted = { ...second!, responses: second!.responses.map(({ votes: _, ...rest }) => rest) as never }
+      for (const run of [
+        (slates: string) => failStage(ips, { dir: fresh(), inputs: { slates, policy } }),
+        (slates: string) => failStage(evaluateOpe, { dir: fresh(), inputs: { slates, policy } })
+      ]) {
+        const error = yield* run(written([unvoted]))
+        assert.match(error.message, /response 0 has no votes; .* `columns\.votes: relevance`/)
+      }
     })
   )
 

@@ -35,7 +35,7 @@ export const opeFields = {
   votes: Param.literal(
     voteScales,
     "slate-normalised",
-    "scale of the votes: shares of the slate's, min-max in the slate, raw, or rate: by exposure; label refuses slate-normalised"
+    "scale of the votes: shares of the slate's, as in the paper's words; min-max in the slate, raw, or rate: by exposure (reconstructed). label refuses slate-normalised"
   ),
   diversity: Param.literal(
     diversities,
@@ -165,7 +165,11 @@ export const scoredSlates = (
           `response ${k} has no log-probability under the behaviour policy; give \`logprob\` and \`tokens\`, or let the stage \`behaviour\` score the log, with \`missing: skip\` to leave such responses out`
         )
       }
-      if (response.votes === undefined) return unusable(`response ${k} has no votes`)
+      if (response.votes === undefined) {
+        return unusable(
+          `response ${k} has no votes; a log of other judgements is read as one of votes by naming their column, \`columns.votes: relevance\``
+        )
+      }
       if (wantsExposure && response.exposure === undefined) {
         return unusable(`response ${k} has no \`exposure\`, which votes on the scale \`rate\` are divided by`)
       }
