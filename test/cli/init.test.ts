@@ -1,4 +1,5 @@
 /** `exp init`: a folder that works (its whole way is `scripts/pack-check.sh`), and nothing of anybody's overwritten. */
+import { execFileSync } from "node:child_process"
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { assert, describe, it, vi } from "@effect/vitest"
@@ -83,6 +84,13 @@ describe("exp init", () => {
       assert.strictEqual(readFileSync(join(dir, "README.md"), "utf8"), "mine\n")
     })
   )
+
+  it("has a reward in Python that answers as the protocol asks", () => {
+    const rows = [{ completion: "one two three four" }, { completion: "" }]
+    const batch = JSON.stringify({ id: 7, step: 0, reward: "brevity", params: { most: 2 }, rows })
+    const said = execFileSync("python3", [join(root, "templates/rewards/mine.py")], { input: `${batch}\n` })
+    assert.deepStrictEqual(JSON.parse(said.toString()), { id: 7, scores: [0.5, 1] })
+  })
 
   it.live("has an experiment that is valid", () =>
     Effect.gen(function* () {

@@ -189,6 +189,27 @@ describe("its code", () => {
     const without = await tasks(folder({ "x.yaml": head }))
     expect(Object.keys(without[0]!.code.files).some((file) => file.startsWith("lab/"))).toBe(false)
   })
+
+  it("of a command is its version and the bytes of its files, of a service its version: parts of the key", async () => {
+    const keyOf = async (section: string, more: Readonly<Record<string, string>> = {}) => {
+      const [task] = await tasks(
+        folder({ ...files, ...more, "x.yaml": `${head}params: { grpo.reward.b: { ${section} } }\n` })
+      )
+      return task!.key
+    }
+    const command = (version: string) => `exec: [python3, ./reward.py], version: "${version}"`
+    const service = (version: string) => `http: "http://127.0.0.1:1/score", version: "${version}"`
+    const keys = await Promise.all([
+      keyOf(command("1")),
+      keyOf(command("2")),
+      keyOf(command("1"), { "reward.py": "import sys\n" }),
+      keyOf(service("1")),
+      keyOf(service("2"))
+    ])
+    expect(new Set(keys).size).toBe(5)
+    // What it imports is not seen: that is what the version is for.
+    expect(await keyOf(command("1"), { "deep.py": "x = 1\n" })).toBe(keys[0])
+  })
 })
 
 describe("an editor", () => {
