@@ -196,6 +196,40 @@ describe("evaluate-ope", () => {
     })
   )
 
+  it.live(
+    "a language model's truth by enumeration: what its probabilities on the pool earn, within the pool if asked",
+    () =>
+      Effect.gen(function* () {
+        const { log, policy } = yield* ground
+        const rows = yield* rowsOf(LoggedSlates, log.test)
+        const agreed = rows.map((row) => ({
+          ...row,
+          truth: {
+            ...row.truth!,
+            pool: row.truth!.pool.map((one) => ({ ...one, approvals: one.approvals.map(() => 1) }))
+          }
+        }))
+        const truths = (slates: ReadonlyArray<LoggedSlate>, propensity: string) =>
+          Effect.map(
+            runStage(evaluateOpe, {
+              dir: fresh(),
+              inputs: { slates: written(slates as never), policy },
+              params: { ...label, weights: "independent", propensity }
+            }),
+            ({ said }) => said.items.flatMap(({ name, value }) => (name === "ope/truth" ? [value] : []))
+          )
+        // Where everybody approves of everything a query is worth what the pool holds of the policy's probability: its mass.
+        const masses = yield* truths(agreed, "sequence")
+        assert.lengthOf(masses, new Set(rows.map(({ promptId }) => promptId)).size)
+        assert.isTrue(masses.every((mass) => mass > 0 && mass < 1))
+        for (const one of yield* truths(agreed, "length-normalised")) assert.closeTo(one, 1, 1e-9)
+        const [whole, within] = [yield* truths(rows, "sequence"), yield* truths(rows, "length-normalised")]
+        within.forEach((value, k) => {
+          assert.closeTo(value, whole[k]! / masses[k]!, 1e-9)
+        })
+      })
+  )
+
   it.live("refuses labels that could not matter, and a log without policy or target", () =>
     Effect.gen(function* () {
       const { log, policy } = yield* ground
