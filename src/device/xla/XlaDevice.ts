@@ -75,6 +75,13 @@ const idlePrograms = 64
 /** Elements of all intermediate values below which the CPU plugin spends longer on compiling well than the runs win. */
 const smallProgram = 4e6
 
+/**
+ * Work of the plugin's that cannot be called off: whoever is interrupted waits for it. What it reads and writes, and the client
+ * itself, would otherwise be given back under its threads.
+ */
+const native = <A>(work: () => Promise<A>, failed: (error: unknown) => DeviceError): Effect.Effect<A, DeviceError> =>
+  Effect.uninterruptible(Effect.tryPromise({ try: work, catch: failed }))
+
 const elementsOf = ({ nodes }: Program): number =>
   nodes.reduce((sum, { outputs }) => sum + outputs.reduce((n, { shape }) => n + elementCount(shape.map(Number)), 0), 0)
 
@@ -199,7 +206,7 @@ const make = Effect.fnUntraced(function* (options: XlaOptions) {
     const entry = entryOf(program)
     // over a mesh how it lies is known when it first runs
     if (entry.dims.length === 0 && entry.variants.size === 0 && placing === undefined) {
-      yield* Effect.tryPromise({ try: () => prepare(entry, {}, {}, {}), catch: deviceFailure(program.name, "load") })
+      yield* native(() => prepare(entry, {}, {}, {}), deviceFailure(program.name, "load"))
     }
     const loaded: XlaLoaded = {
       _tag: "Loaded",
@@ -326,10 +333,7 @@ const make = Effect.fnUntraced(function* (options: XlaOptions) {
       const buffer = own.buffer
       if (buffer === undefined)
         return { dtype: own.dtype, shape: own.shape, data: zerosOf(own.dtype, own.shape) } as HostTensor
-      const [data] = yield* Effect.tryPromise({
-        try: () => fetch([buffer]),
-        catch: deviceFailure(`tensor ${own.name}`, "run")
-      })
+      const [data] = yield* native(() => fetch([buffer]), deviceFailure(`tensor ${own.name}`, "run"))
       return corner(buffer, data!, own.shape)
     }),
     run: (loaded, feeds, into = {}) =>
@@ -344,7 +348,7 @@ const make = Effect.fnUntraced(function* (options: XlaOptions) {
           places[target] = place
         }
         const all = (own.holdsConstants ? { ...own.constants, ...feeds } : feeds) as Feeds
-        return Effect.tryPromise({ try: () => run(own, all, places), catch: deviceFailure(name, "run") })
+        return native(() => run(own, all, places), deviceFailure(name, "run"))
       }),
     stats: Effect.sync(() => ({
       runs,
