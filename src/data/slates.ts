@@ -50,9 +50,9 @@ const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
 const numberOf = (row: RawRow, field: string, value: unknown): Read<number | undefined> => {
   if (value === undefined || value === null || value === "") return Result.succeed(undefined)
   const given = typeof value === "string" ? Number(value) : value
-  return typeof given === "number" && Number.isFinite(given)
-    ? Result.succeed(given)
-    : badField(row, field, `is ${JSON.stringify(value)}, not a finite number; write a number or leave it out`)
+  if (typeof given === "number" && Number.isFinite(given)) return Result.succeed(given)
+  const shown = typeof value === "number" ? String(value) : JSON.stringify(value)
+  return badField(row, field, `is ${shown}, not a finite number; write a number or leave it out`)
 }
 
 const refusals: { readonly [N in NumberName]?: readonly [(value: number) => boolean, string] } = {

@@ -113,6 +113,15 @@ describe("slates from files", () => {
         const [slate] = yield* readSlates({ path: yield* parquet("a.parquet", select) })
         assert.deepStrictEqual(slate!.responses, expected as never)
       }
+      // A probability of zero, which JSON cannot say.
+      const never = yield* parquet(
+        "b.parquet",
+        `select 'Why?' as prompt, ['a'] as responses, ['-inf'::double] as logprob`
+      )
+      assert.match(
+        yield* message(never),
+        /row 0, field "logprob\[0\]": is -Infinity, not a finite number; .*leave it out/
+      )
     })
   )
 
