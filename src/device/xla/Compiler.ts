@@ -2,7 +2,9 @@
 import type { Client } from "./Client.ts"
 import { Executable, type Signature } from "./Executable.ts"
 import { ExecutableCache } from "./ExecutableCache.ts"
+import { Refused } from "./failure.ts"
 import { PjrtFailure } from "./pjrt.ts"
+import type { Written } from "./writer.ts"
 
 export class Compiler {
   /** Programs that were compiled, and that were loaded from the cache instead. */
@@ -22,12 +24,19 @@ export class Compiler {
     this.#say = say
   }
 
-  /** @param options as `compileOptions` gives them. Throws PjrtFailure where the text does not compile. */
-  async compile(text: string, signature: Signature, options: Uint8Array): Promise<Executable> {
+  /** @param options as `compileOptions` gives them. Throws Refused where the text does not compile. */
+  async compile(
+    { labelOf, text }: Pick<Written, "labelOf" | "text">,
+    signature: Signature,
+    options: Uint8Array
+  ): Promise<Executable> {
     const key = this.#cache?.key(text, options)
     const kept = key === undefined ? undefined : await this.#reload(key)
     if (kept !== undefined) return new Executable(this.#client, kept, signature)
-    const executable = new Executable(this.#client, await this.#client.compile(text, options), signature)
+    const compiled = await this.#client.compile(text, options).catch((error: unknown) => {
+      throw error instanceof PjrtFailure ? new Refused(error, text, labelOf) : error
+    })
+    const executable = new Executable(this.#client, compiled, signature)
     this.counts.compiled++
     if (this.#cache !== undefined && key !== undefined) {
       const problem = this.#cache.keep(key, executable.serialize())

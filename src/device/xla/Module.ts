@@ -56,13 +56,25 @@ export const extreme = (dtype: Dtype, which: "max" | "min"): number => {
 }
 
 export class Module {
+  /** What is being written, as `attention/dot`: a line that is refused is named after it. */
+  label = ""
   readonly #lines: Array<string> = []
+  readonly #labels: Array<string> = []
+  /** Lines of the finished text before the function's body. */
+  #head = 2
   #constants: Array<Map<string, Value>> = [new Map()]
   #values = 0
   #depth = 1
 
   line(text: string): void {
+    this.#labels.push(this.label)
     this.#lines.push(`${"  ".repeat(this.#depth)}${text}`)
+  }
+
+  /** Once finished: what a line of the text, counted from 1, was written for; undefined outside of the function's body. */
+  labels(): (line: number) => string | undefined {
+    const [labels, head] = [this.#labels, this.#head]
+    return (line) => labels[line - 1 - head]
   }
 
   /** A name that nothing has yet. */
@@ -314,6 +326,7 @@ export class Module {
     const results = outputs
       .map((x, i) => (over === undefined ? typeOf(x) : `${typeOf(x)} {sdy.sharding = ${over.shardings[i]}}`))
       .join(", ")
+    this.#head = over === undefined ? 2 : 3
     return [
       `module @${name.replace(/[^A-Za-z0-9_]/g, "_")} {`,
       ...(over === undefined ? [] : [`  ${over.mesh}`]),

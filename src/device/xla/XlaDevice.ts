@@ -161,7 +161,7 @@ const make = Effect.fnUntraced(function* (options: XlaOptions) {
     const ordered = deterministic && plugin.name !== "cpu"
     const flags = { ...(fast ? quickFlags : {}), ...(ordered ? deterministicFlags : {}) }
     const settings = compileOptions({ flags, partitions })
-    const executable = await compiler.compile(written.text, signature, settings)
+    const executable = await compiler.compile(written, signature, settings)
     const variant = new Variant(client, executable, written, layouts, scalars)
     variant.places = entry.computed(written)
     if (mesh !== undefined) variant.moved = movedBytes(client, executable)

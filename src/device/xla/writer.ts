@@ -3,7 +3,7 @@
  * fuses itself, unless the caller knows a library's way. What a program donates may be overwritten (`tf.aliasing_output`); which arguments really are is said anew
  * at each call.
  */
-import type { Program } from "../../tensor/Program.ts"
+import { opName, type Program } from "../../tensor/Program.ts"
 import { reach } from "../../tensor/rewrite.ts"
 import type { Body, CompositeOp, Kind, Node, Tensor } from "../../tensor/Tensor.ts"
 import { fixed, fixedShape, type Lower, type Lowering } from "./Lowering.ts"
@@ -29,6 +29,8 @@ export interface Written {
   readonly outputs: ReadonlyArray<Port>
   /** Output name to input name: arguments that the outputs may overwrite. */
   readonly donate: ReadonlyMap<string, string>
+  /** The operation of the program that a line of the text, counted from 1, is a part of: `attention/softmax/exp`. */
+  readonly labelOf: (line: number) => string | undefined
 }
 
 const unreachable = (op: { readonly kind: string }): never => {
@@ -104,7 +106,12 @@ const lowerAll = (
       values.set(x, spec === undefined ? made[i]! : module.constrain(made[i]!, shardingText(spec)))
     })
   }
-  for (const node of reach(results, (x) => values.has(x))) lower(node)
+  const outer = module.label
+  for (const node of reach(results, (x) => values.has(x))) {
+    module.label = outer === "" ? opName(node.op) : `${outer}/${opName(node.op)}`
+    lower(node)
+  }
+  module.label = outer
   return results.map((x) => values.get(x)!)
 }
 
@@ -145,19 +152,16 @@ export const writeProgram = (program: Program, layouts?: Layouts, fuse: Fuse = (
     values,
     constraints
   )
+  const over = layouts && {
+    mesh: meshLine(layouts.mesh),
+    shardings: outputs.map(([name]) => shardingText(layouts.outputs.get(name)!.spec))
+  }
   return {
-    text: module.finish(
-      program.name,
-      parameters,
-      results,
-      layouts && {
-        mesh: meshLine(layouts.mesh),
-        shardings: outputs.map(([name]) => shardingText(layouts.outputs.get(name)!.spec))
-      }
-    ),
+    text: module.finish(program.name, parameters, results, over),
     inputs: used.map(([name, { dtype }], i) => ({ name, dtype, shape: parameters[i]!.shape })),
     outputs: outputs.map(([name], i) => ({ name, dtype: results[i]!.dtype, shape: results[i]!.shape })),
-    donate
+    donate,
+    labelOf: module.labels()
   }
 }
 
