@@ -209,7 +209,7 @@ describe("evaluate-ope", () => {
             pool: row.truth!.pool.map((one) => ({ ...one, approvals: one.approvals.map(() => 1) }))
           }
         }))
-        const truths = (slates: ReadonlyArray<LoggedSlate>, propensity: string) =>
+        const truths = (slates: ReadonlyArray<object>, propensity: string) =>
           Effect.map(
             runStage(evaluateOpe, {
               dir: fresh(),
