@@ -1,9 +1,10 @@
 /** `exp bench`: the engine's own works on this machine, beside the rate of its own matrix product. */
 import { Console, Effect } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
+import { cardsHere, executing, under } from "./executor.ts"
 import { usage } from "./failure.ts"
 import { bytes, number } from "./format.ts"
-import { deviceHere, json } from "./root.ts"
+import { json } from "./root.ts"
 
 const names = ["train17m", "decode135m", "tinyTrain", "tinyDecode"] as const
 
@@ -23,13 +24,15 @@ export const bench = Command.make(
   },
   Effect.fn("exp.bench")(function* ({ works, threads, json }) {
     if (threads < 1) return yield* usage(`--threads ${threads}: something must compute`)
-    const { provider } = yield* deviceHere
+    const { environment, provider } = yield* executing(process.cwd(), json)
     const [{ benchmark }, { table }] = yield* Effect.promise(() =>
       Promise.all([import("../../bench/engine.ts"), import("../report/table.ts")])
     )
-    const measured = yield* Effect.forEach(works.length === 0 ? names : works, (work) =>
+    const measuring = Effect.forEach(works.length === 0 ? names : works, (work) =>
       Console.error(`timing ${work} ...`).pipe(Effect.andThen(benchmark(work, { provider, threads })))
     )
+    // one device is timed, whatever shares a task
+    const measured = yield* under(environment)(Effect.andThen(cardsHere({ provider, mesh: undefined }), measuring))
     const report = { works: measured }
     if (json) return yield* Console.log(JSON.stringify(report))
     const columns = ["work", "provider", "tokens/s", "GFLOP/s", "matmul GFLOP/s", "run share", "peak memory"].map(

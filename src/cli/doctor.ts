@@ -1,6 +1,7 @@
 /** `exp doctor`: what this machine has, and what to do where something is missing. Exit 1 where something is broken. */
-import { Console, Effect } from "effect"
+import { Console, Effect, Result } from "effect"
 import { Command } from "effect/cli"
+import { environmentOf, executorFile, under } from "./executor.ts"
 import { Code, silently } from "./failure.ts"
 import { paintFor, type Style } from "./format.ts"
 import { json, warehouseDir } from "./root.ts"
@@ -13,7 +14,11 @@ export const doctor = Command.make(
   Effect.fn("exp.doctor")(function* ({ json }) {
     const dir = yield* warehouseDir()
     const { examine } = yield* Effect.promise(() => import("./machine.ts"))
-    const checks = yield* Effect.promise(() => examine(dir))
+    const file = yield* executorFile(process.cwd())
+    const { loadExecutor } = yield* Effect.promise(() => import("../dsl/executor.ts"))
+    const said = file === undefined ? undefined : yield* Effect.result(loadExecutor(file))
+    const good = said === undefined || Result.isFailure(said) ? undefined : said.success
+    const checks = yield* under(environmentOf(good))(Effect.promise(() => examine(dir, said)))
     const healthy = checks.every((check) => check.state !== "fail")
     if (json) {
       yield* Console.log(JSON.stringify({ ok: healthy, checks }))

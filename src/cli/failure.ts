@@ -39,6 +39,7 @@ const issues = "Please report it with the command and what stands above: the pro
 /** Boundary errors of other parts, by tag; whatever is typed and not here is `internal` with its message. */
 const codes: Readonly<Record<string, Code>> = {
   InvalidExperiment: Code.invalid,
+  InvalidExecutor: Code.invalid,
   WarehouseInUse: Code.usage,
   QueryRefused: Code.usage,
   DeviceAbsent: Code.usage

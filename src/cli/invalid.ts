@@ -1,12 +1,12 @@
-/** An invalid experiment as scripts and people are told: every problem at once, exit 3. */
+/** An invalid experiment or executor file as scripts and people are told: every problem at once, exit 3. */
 import { Console, Effect } from "effect"
-import type { InvalidExperiment } from "../dsl/problems.ts"
+import type { InvalidExecutor, InvalidExperiment } from "../dsl/problems.ts"
 import { Code, silently } from "./failure.ts"
 
 /** `{"errors": [...]}` on stdout, or one line a problem on stderr. */
 export const reported =
   (json: boolean) =>
-  (invalid: InvalidExperiment): Effect.Effect<never, ReturnType<typeof silently>> => {
+  (invalid: InvalidExperiment | InvalidExecutor): Effect.Effect<never, ReturnType<typeof silently>> => {
     const n = invalid.errors.length
     const text = json
       ? Console.log(JSON.stringify({ errors: invalid.errors }))

@@ -2,9 +2,16 @@
 import { existsSync, readFileSync, statfsSync } from "node:fs"
 import { availableParallelism, cpus, totalmem } from "node:os"
 import { dirname } from "node:path"
+import { Result } from "effect"
 import manifest from "../../package.json" with { type: "json" }
+import type { Missing } from "../device/look.ts"
+import type { Cards } from "../device/xla/cards.ts"
+import type { Executor } from "../dsl/executor.ts"
+import { type InvalidExecutor, problemText } from "../dsl/problems.ts"
 import { called, installed } from "./called.ts"
+import { look } from "./executor.ts"
 import { bytes } from "./format.ts"
+import { nearby } from "./root.ts"
 
 export interface Check {
   readonly name: string
@@ -137,9 +144,9 @@ const duckdb = async (): Promise<Check> => {
 }
 
 /** The cards behind NVIDIA's plugin, and the driver. */
-const cuda = async (plugin: string): Promise<Check> => {
-  const { driver, findCards } = await import("../device/xla/cards.ts")
-  const found = await findCards()
+const cuda = async (plugin: string, looking: () => Promise<Cards | Missing>): Promise<Check> => {
+  const { driver } = await import("../device/xla/cards.ts")
+  const found = await looking()
   if ("missing" in found) {
     return warn("xla cuda", plugin, `--device xla:cuda has nothing to compute on: ${found.missing}`)
   }
@@ -148,7 +155,7 @@ const cuda = async (plugin: string): Promise<Check> => {
 }
 
 /** Plugins of XLA: installed and of a version that is spoken here, or what would bring them. */
-const xla = async (): Promise<ReadonlyArray<Check>> => {
+const xla = async (looking: () => Promise<Cards | Missing>): Promise<ReadonlyArray<Check>> => {
   const { cpuPlugin, cudaPlugin, installCommand, locatePlugin, mostCpuDevices } = await import(
     "../device/xla/plugins.ts"
   )
@@ -166,7 +173,7 @@ const xla = async (): Promise<ReadonlyArray<Check>> => {
       checks.push(
         plugin.name === "cpu"
           ? ok("xla cpu", `${there}; shows as many devices as --devices N asks for, ${mostCpuDevices} at most`)
-          : await cuda(there)
+          : await cuda(there, looking)
       )
     } catch (error) {
       checks.push(fail(`xla ${plugin.name}`, said(error), `Remove ${located.path} and install it again.`))
@@ -184,21 +191,62 @@ const webgpu = async (): Promise<Check> => {
   return ok("webgpu", software ? `${name}: computes on the CPU, for tests` : name)
 }
 
+/** The file that says where tasks run, and whether what it asks for is here. */
+const executor = async (
+  said: Result.Result<Executor, InvalidExecutor> | undefined,
+  looking: () => Promise<Cards | Missing>
+): Promise<Check> => {
+  if (said === undefined) return ok("executor", "no executor.yaml: flags say where tasks run, else it is the CPU")
+  if (Result.isFailure(said)) {
+    const [first, ...others] = said.failure.errors
+    const more = others.length === 0 ? "" : ` (and ${others.length} more)`
+    return fail(
+      "executor",
+      `${first === undefined ? "" : problemText(first)}${more}`,
+      "Mend it; docs/running.md has its keys."
+    )
+  }
+  const { executorText } = await import("../dsl/executor.ts")
+  const { device, file, mesh } = said.success
+  const text = `${nearby(file)}: ${executorText(said.success)}`
+  const provider = device === "auto" ? "cpu" : device
+  const found = await look(provider, looking)
+  if ("missing" in found) return warn("executor", text, `${provider} is not here: ${found.missing}`)
+  const { misfit } = await import("../device/misfit.ts")
+  const unfit = mesh && misfit(provider, mesh, found.cards)
+  return unfit === undefined ? ok("executor", text) : warn("executor", text, `${unfit}: a run would refuse.`)
+}
+
 const warehouse = (dir: string): Check =>
   ok("warehouse", existsSync(`${dir}/overtone.duckdb`) ? dir : `${dir} (nothing in it yet)`)
 
-/** All checks, in the order in which a person would read them. */
-export const examine = async (warehouseDir: string): Promise<ReadonlyArray<Check>> => [
-  node(),
-  ...(installed ? [] : [pnpm()]),
-  cores(),
-  instructions(),
-  memory(),
-  disk(warehouseDir),
-  await koffi(),
-  await onnxruntime(),
-  await duckdb(),
-  ...(await xla()),
-  await webgpu(),
-  warehouse(warehouseDir)
-]
+/**
+ * All checks, in the order in which a person would read them.
+ * @param executorSaid what the executor file says; undefined where there is none
+ */
+export const examine = async (
+  warehouseDir: string,
+  executorSaid?: Result.Result<Executor, InvalidExecutor>
+): Promise<ReadonlyArray<Check>> => {
+  const { findCards } = await import("../device/xla/cards.ts")
+  let found: Promise<Cards | Missing> | undefined
+  const looking = () => {
+    found ??= findCards()
+    return found
+  }
+  return [
+    node(),
+    ...(installed ? [] : [pnpm()]),
+    cores(),
+    instructions(),
+    memory(),
+    disk(warehouseDir),
+    await koffi(),
+    await onnxruntime(),
+    await duckdb(),
+    ...(await xla(looking)),
+    await webgpu(),
+    await executor(executorSaid, looking),
+    warehouse(warehouseDir)
+  ]
+}

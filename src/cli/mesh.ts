@@ -1,7 +1,7 @@
 /** `--devices N --mesh AXIS=N,...`: the devices that share each task of a run. */
 import { Effect } from "effect"
-import { BadMesh, type Mesh, meshDevices, parseMesh } from "../device/mesh.ts"
-import { cpuPlugin, mostCpuDevices } from "../device/xla/plugins.ts"
+import { BadMesh, type Mesh, parseMesh } from "../device/mesh.ts"
+import { misfit } from "../device/misfit.ts"
 import { usage } from "./failure.ts"
 
 const parsedMesh = (devices: number | undefined, mesh: string | undefined): Mesh | undefined | BadMesh => {
@@ -22,14 +22,7 @@ export const meshOf = Effect.fnUntraced(function* (
   const made = parsedMesh(devices, mesh)
   if (made instanceof BadMesh) return yield* usage(made.message)
   if (made === undefined) return made
-  const asked = mesh === undefined ? `--devices ${devices}` : `--mesh ${mesh}`
-  if (!device.startsWith("xla:")) {
-    return yield* usage(
-      `${asked}: the device ${device} is one; several share a task on XLA only (--device xla:cuda, xla:cpu)`
-    )
-  }
-  if (device === cpuPlugin.provider && meshDevices(made) > mostCpuDevices) {
-    return yield* usage(`${asked}: ${device} shows ${mostCpuDevices} devices at most`)
-  }
-  return made
+  const unfit = misfit(device, made)
+  if (unfit === undefined) return made
+  return yield* usage(`${mesh === undefined ? `--devices ${devices}` : `--mesh ${mesh}`}: ${unfit}`)
 })

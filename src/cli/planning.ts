@@ -4,12 +4,9 @@ import { Effect } from "effect"
 import { loadExperiment } from "../dsl/load.ts"
 import { plan as planExperiment } from "../dsl/plan.ts"
 import { warehouseLookup } from "../runner/lookup.ts"
+import type { Provider } from "./executor.ts"
 import { usage } from "./failure.ts"
 import { reported } from "./invalid.ts"
-import type { devices } from "./root.ts"
-
-/** What computes: devices with `auto` decided. */
-export type Provider = Exclude<(typeof devices)[number], "auto">
 
 export interface Asked {
   /** Absolute. */

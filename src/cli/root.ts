@@ -1,11 +1,14 @@
-/** The root command: what every command takes, and the two questions every command asks (where, on what). */
+/** The root command: what every command takes, and where its files lie. */
 import { existsSync, realpathSync, statSync } from "node:fs"
-import { dirname, join, resolve } from "node:path"
+import { dirname, join, relative, resolve } from "node:path"
 import { Effect, Option } from "effect"
 import { Command, Flag } from "effect/cli"
+import type { DeviceName } from "../dsl/executor.ts"
 import { usage } from "./failure.ts"
 
-export const devices = ["auto", "cpu", "webgpu", "xla:cpu", "xla:cuda"] as const
+/** What `--device` may name. */
+export const devices = ["auto", "cpu", "webgpu", "xla:cpu", "xla:cuda"] as const satisfies ReadonlyArray<DeviceName>
+export type Device = (typeof devices)[number]
 
 export const root = Command.make("exp").pipe(
   Command.withSharedFlags({
@@ -15,8 +18,15 @@ export const root = Command.make("exp").pipe(
       Flag.optional
     ),
     device: Flag.Literals("device", devices).pipe(
-      Flag.withDescription("What computes; auto never picks a software adapter"),
-      Flag.withDefault("auto")
+      Flag.withDescription("What computes (default: auto, which never picks a software adapter)"),
+      Flag.optional
+    ),
+    executor: Flag.String("executor").pipe(
+      Flag.withDescription(
+        "Where tasks run: device, cards, mesh, jobs (default: executor.yaml in the project, if any)"
+      ),
+      Flag.withMetavar("FILE"),
+      Flag.optional
     )
   }),
   Command.withDescription(
@@ -37,37 +47,6 @@ export const set = Flag.String("set").pipe(
   Flag.atLeast(0)
 )
 
-/** The device with `auto` decided: it is the CPU until results of a card have been compared with it. */
-export const device = Effect.map(root, ({ device }) => (device === "auto" ? ("cpu" as const) : device))
-
-/** How many cards a device has, where it is one of cards; or why it is not here. */
-const look = async (
-  asked: "webgpu" | "xla:cpu" | "xla:cuda"
-): Promise<{ readonly cards?: number } | { readonly missing: string }> => {
-  if (asked === "xla:cuda") {
-    const { findCards } = await import("../device/xla/cards.ts")
-    const found = await findCards()
-    return "missing" in found ? found : { cards: found.cards.length }
-  }
-  if (asked === "xla:cpu") {
-    const { cpuPlugin, locatePlugin } = await import("../device/xla/plugins.ts")
-    const found = locatePlugin(cpuPlugin)
-    return "missing" in found ? found : {}
-  }
-  const { findAdapter } = await import("../device/onnx/webgpu/adapter.ts")
-  const found = await findAdapter()
-  return "missing" in found ? found : {}
-}
-
-/** The device, which must be here: what runs asks for, and plans do not; and how many cards it has, where it has cards. */
-export const deviceHere = Effect.gen(function* () {
-  const asked = yield* device
-  if (asked === "cpu") return { provider: asked, cards: undefined }
-  const found = yield* Effect.promise(() => look(asked))
-  if ("missing" in found) return yield* usage(`device ${asked}: ${found.missing}`)
-  return { provider: asked, cards: found.cards }
-})
-
 const real = (path: string): string => (existsSync(path) ? realpathSync(path) : path)
 
 /**
@@ -84,6 +63,12 @@ export const typedIn = (): string => {
 export const located = (path: string): string => {
   const typed = resolve(typedIn(), path)
   return !existsSync(typed) && existsSync(path) ? resolve(path) : typed
+}
+
+/** A path as a person there would name it. */
+export const nearby = (path: string): string => {
+  const away = relative(typedIn(), path)
+  return away === "" ? "." : away.startsWith("..") ? path : away
 }
 
 /** The project that a file or folder belongs to. */

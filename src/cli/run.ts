@@ -1,8 +1,9 @@
 /** `exp run FILE`: plans, runs what is not done, shows the ablation. */
 import { Effect, Option } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
+import { cardsHere, executing, under } from "./executor.ts"
 import { usage } from "./failure.ts"
-import { deviceHere, json, located, set, warehouseDir } from "./root.ts"
+import { json, located, set, warehouseDir } from "./root.ts"
 
 export const run = Command.make(
   "run",
@@ -47,26 +48,32 @@ export const run = Command.make(
       return yield* usage("--keep-going and --fail-fast say opposite things; give one")
     if (jobs !== undefined && jobs < 1) return yield* usage(`--jobs ${jobs}: at least one task must run at a time`)
     if (limit !== undefined && limit < 1) return yield* usage(`--limit ${limit}: a run has at least one cell`)
-    const { provider, cards } = yield* deviceHere
-    const { meshOf } = yield* Effect.promise(() => import("./mesh.ts"))
-    const mesh = yield* meshOf(provider, Option.getOrUndefined(given.devices), Option.getOrUndefined(given.mesh))
     const file = located(given.file)
-    const warehouse = yield* warehouseDir(file)
-    const { runExperiment } = yield* Effect.promise(() => import("./running.ts"))
-    return yield* runExperiment({
-      file,
-      named: given.file,
-      set: given.set,
-      warehouse,
-      provider,
-      cards,
-      jobs,
-      mesh,
-      failFast: given.failFast,
-      only: Option.getOrUndefined(given.only),
-      limit,
-      json: given.json
+    const where = yield* executing(file, given.json, {
+      devices: Option.getOrUndefined(given.devices),
+      mesh: Option.getOrUndefined(given.mesh)
     })
+    const running = Effect.gen(function* () {
+      const cards = yield* cardsHere(where)
+      const warehouse = yield* warehouseDir(file)
+      const { runExperiment } = yield* Effect.promise(() => import("./running.ts"))
+      return yield* runExperiment({
+        file,
+        named: given.file,
+        set: given.set,
+        warehouse,
+        provider: where.provider,
+        cards,
+        jobs: jobs ?? where.jobs,
+        mesh: where.mesh,
+        flags: where.flags,
+        failFast: given.failFast,
+        only: Option.getOrUndefined(given.only),
+        limit,
+        json: given.json
+      })
+    })
+    return yield* under(where.environment)(running)
   })
 ).pipe(
   Command.withDescription("Run an experiment: what is done already is reused, what was interrupted goes on"),

@@ -2,9 +2,9 @@
  * `exp run` from a plan to the ablation: the supervisor does the work and says what happens; here it becomes JSON lines
  * for scripts, or for people a screen, the ablation and the next two commands.
  */
-import { join, relative } from "node:path"
+import { join } from "node:path"
 import { Clock, Console, Effect } from "effect"
-import { type Mesh, meshText } from "../device/mesh.ts"
+import type { Mesh } from "../device/mesh.ts"
 import type { LoadedExperiment, Plan } from "../dsl/Planned.ts"
 import { experimentText, readAblation } from "../report/experiment.ts"
 import type { RunEvent, TaskEvent } from "../runner/events.ts"
@@ -19,7 +19,7 @@ import { broken } from "./gates.ts"
 import { type Asked, planned } from "./planning.ts"
 import { unshared } from "./planView.ts"
 import * as progress from "./progress.ts"
-import { typedIn } from "./root.ts"
+import { nearby } from "./root.ts"
 import { type Screen, screen } from "./screen.ts"
 
 export interface Request extends Asked {
@@ -27,6 +27,8 @@ export interface Request extends Asked {
   readonly named: string
   readonly jobs: number | undefined
   readonly mesh: Mesh | undefined
+  /** The flags that say where it runs, as given. */
+  readonly flags: ReadonlyArray<string>
   /** Cards of the device; undefined where it is none of cards. */
   readonly cards: number | undefined
   readonly failFast: boolean
@@ -38,23 +40,16 @@ export interface Request extends Asked {
 const shellWord = (text: string): string =>
   /^[\w@%+=:,./-]+$/.test(text) ? text : /["$`!\\]/.test(text) ? `'${text.replaceAll("'", "'\\''")}'` : `"${text}"`
 
-/** A path as a person there would name it. */
-const near = (path: string): string => {
-  const away = relative(typedIn(), path)
-  return away === "" ? "." : away.startsWith("..") ? path : away
-}
-
 /** A command line as a person would type it here. */
 const command = (request: Request, ...words: ReadonlyArray<string>): string => {
   const usual = request.warehouse === join(process.cwd(), "warehouse", "store")
-  const where = usual ? [] : ["--warehouse", near(request.warehouse)]
+  const where = usual ? [] : ["--warehouse", nearby(request.warehouse)]
   return [called, ...[...where, ...words].map(shellWord)].join(" ")
 }
 
 const again = (request: Request): string => {
   const narrowed = [
-    ...(request.provider === "cpu" ? [] : ["--device", request.provider]),
-    ...(request.mesh === undefined ? [] : ["--mesh", meshText(request.mesh)]),
+    ...request.flags,
     ...request.set.flatMap((text) => ["--set", text]),
     ...(request.only === undefined ? [] : ["--only", request.only]),
     ...(request.limit === undefined ? [] : ["--limit", String(request.limit)])
@@ -98,7 +93,7 @@ const watching = Effect.fnUntraced(function* (request: Request, plan: Plan, want
     unshared: unshared(plan),
     jobs: slotsOf(plan, request),
     past: cached < tasks.length ? yield* past(request.warehouse) : new Map(),
-    warehouse: near(request.warehouse),
+    warehouse: nearby(request.warehouse),
     retry: again(request),
     at: now()
   })

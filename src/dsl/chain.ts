@@ -2,17 +2,15 @@
  * An experiment file with all that it extends: read, checked for its outer shape, and put together. What stands nearer
  * to the experiment wins; parameters stay in layers, because the pipelines decide how they merge.
  */
-import { readFileSync } from "node:fs"
 import { dirname, resolve } from "node:path"
 import { Result, Schema } from "effect"
+import { checkedFiles } from "./checkedFile.ts"
 import { Compute, Experiment, Report, Seeds } from "./Experiment.ts"
-import { findings, problemsOf } from "./issues.ts"
+import { findings } from "./issues.ts"
 import { child, type Entry, type Located, type LocatedMap, plain } from "./located.ts"
 import { expand } from "./params.ts"
-import { encodedAst } from "./paths.ts"
 import { type Place, type Problem, problemAt } from "./problems.ts"
 import { shownPath } from "./resolve.ts"
-import { parseYaml } from "./yaml.ts"
 
 export interface ArmSpec {
   readonly place: Place
@@ -53,8 +51,7 @@ interface Source {
 }
 
 const strict = { errors: "all", onExcessProperty: "error" } as const
-const decodeFile = Schema.decodeUnknownResult(Experiment, strict)
-const fileAst = encodedAst(Experiment)
+const experimentFile = checkedFiles("an experiment file", Experiment)
 
 /** @param file absolute */
 export const readChain = (file: string): Chain => {
@@ -74,34 +71,19 @@ export const readChain = (file: string): Chain => {
     }
     if (sources.some((source) => source.file === path)) return
     folders.set(shown, dirname(path))
-    let text: string
-    try {
-      text = readFileSync(path, "utf8")
-    } catch (cause) {
+    const { root, problems: own } = experimentFile(path, from)
+    problems.push(...own)
+    if (root === undefined) {
       whole = false
-      const code = cause instanceof Error && "code" in cause ? cause.code : undefined
-      const why = code === "ENOENT" ? "no file" : code === "EISDIR" ? "a folder, not a file:" : undefined
-      problems.push(problemAt(from ?? place, why === undefined ? `cannot read: ${String(cause)}` : `${why} ${shown}`))
       return
     }
-    const parsed = parseYaml(text, shown)
-    problems.push(...parsed.problems)
-    if (!parsed.isYaml || parsed.root._tag !== "Map") whole = false
-    if (!parsed.isYaml) return
-    if (parsed.root._tag !== "Map") {
-      const is = parsed.root._tag === "List" ? "a list" : "a single value"
-      problems.push(problemAt(place, `an experiment file has lines of the form \`key: value\`; this is ${is}`))
-      return
-    }
-    const checked = decodeFile(plain(parsed.root))
-    if (Result.isFailure(checked)) problems.push(...problemsOf(checked.failure.issue, parsed.root, fileAst, place))
-    const bases = child(parsed.root, "extends")?.value
+    const bases = child(root, "extends")?.value
     for (const base of bases === undefined ? [] : bases._tag === "List" ? bases.items : [bases]) {
       if (base._tag === "Leaf" && typeof base.value === "string") {
         read(resolve(dirname(path), base.value), base.at, [...above, path])
       }
     }
-    sources.push({ file: path, root: parsed.root })
+    sources.push({ file: path, root })
   }
   read(file, undefined, [])
 

@@ -1,5 +1,5 @@
 /**
- * Problems of an experiment file: each with its place, all at once, in the shape that `exp run --json` prints.
+ * Problems of an experiment or executor file: each with its place, all at once, in the shape that `exp run --json` prints.
  */
 import { Schema } from "effect"
 
@@ -37,6 +37,15 @@ export const problemText = (p: Problem): string =>
 
 /** The experiment cannot be run as it is written. Nothing was created. */
 export class InvalidExperiment extends Schema.TaggedError<InvalidExperiment>()("InvalidExperiment", {
+  errors: Schema.Array(Problem)
+}) {
+  override get message() {
+    return this.errors.map(problemText).join("\n")
+  }
+}
+
+/** An executor file is not as it should be. Nothing was created. */
+export class InvalidExecutor extends Schema.TaggedError<InvalidExecutor>()("InvalidExecutor", {
   errors: Schema.Array(Problem)
 }) {
   override get message() {

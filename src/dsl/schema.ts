@@ -9,6 +9,7 @@ import { join } from "node:path"
 import { Schema, SchemaAST } from "effect"
 import type { Json } from "./canonical.ts"
 import { Experiment } from "./Experiment.ts"
+import { ExecutorFile } from "./executor.ts"
 import { importPipeline } from "./module.ts"
 import type { AnyPipeline } from "./Pipeline.ts"
 import {
@@ -54,6 +55,16 @@ export const schemaFile = (projectRoot: string): string => join(projectRoot, "ex
 export const schemaText = (pipelines: ReadonlyArray<NamedPipeline>): string =>
   `${JSON.stringify(experimentSchema(pipelines), null, 2)}\n`
 
+/** The JSON Schema of executor files, and where the committed copy stands. */
+export const executorSchemaText = (): string => {
+  const schema = { $schema: dialect, title: "Overtone executor", ...document(ExecutorFile) }
+  return `${JSON.stringify(schema, null, 2)}\n`
+}
+export const executorSchemaFile = (projectRoot: string): string =>
+  join(projectRoot, "experiments", "executors", "schema.json")
+
+const dialect = "https://json-schema.org/draft/2020-12/schema"
+
 export const experimentSchema = (pipelines: ReadonlyArray<NamedPipeline>): JsonSchema => {
   const defs: Definitions = { schemas: {}, refs: new Map(), byText: new Map() }
   for (const { name, pipeline } of pipelines) {
@@ -70,7 +81,7 @@ export const experimentSchema = (pipelines: ReadonlyArray<NamedPipeline>): JsonS
     }
   }
   return {
-    $schema: "https://json-schema.org/draft/2020-12/schema",
+    $schema: dialect,
     title: "Overtone experiment",
     ...outer,
     allOf: [

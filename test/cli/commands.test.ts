@@ -4,9 +4,8 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { TestConsole } from "effect/testing"
 import { afterAll } from "vitest"
-import { main } from "../../src/main.ts"
+import { exp, json } from "./support.ts"
 
 const home = mkdtempSync(join(tmpdir(), "overtone-cli-"))
 afterAll(() => rmSync(home, { recursive: true, force: true }))
@@ -14,26 +13,6 @@ afterAll(() => rmSync(home, { recursive: true, force: true }))
 const project = join(import.meta.dirname, "project")
 const climb = join(project, "experiments", "climb.yaml")
 const warehouse = join(home, "store")
-
-interface Said {
-  readonly code: number
-  readonly out: string
-  readonly err: string
-}
-
-/** Runs a command line to its exit code and its text. */
-const exp = (...argv: ReadonlyArray<string>): Effect.Effect<Said> =>
-  Effect.gen(function* () {
-    const code = yield* main(argv)
-    const lines = (all: ReadonlyArray<unknown>) => all.map((line) => `${line}\n`).join("")
-    return { code, out: lines(yield* TestConsole.logLines), err: lines(yield* TestConsole.errorLines) }
-  }).pipe(Effect.provide(TestConsole.layer))
-
-const json = (said: Said) =>
-  said.out
-    .split("\n")
-    .filter((line) => line !== "")
-    .map((line) => JSON.parse(line))
 
 describe("a wrong command line", () => {
   it.live.each([
@@ -344,7 +323,7 @@ describe("what the machine has", () => {
       const [{ ok, checks }] = json(said)
       assert.strictEqual(said.code, ok ? 0 : 1)
       const names = checks.map((check: { name: string }) => check.name)
-      for (const name of ["node", "cores", "memory", "disk", "koffi", "onnxruntime", "duckdb", "webgpu"])
+      for (const name of ["node", "cores", "memory", "disk", "koffi", "onnxruntime", "duckdb", "webgpu", "executor"])
         assert.include(names, name)
       assert.match((yield* exp("doctor")).out, /onnxruntime +1\.\d+/)
     })

@@ -83,7 +83,8 @@ describe("the project's own", () => {
 
   it("experiments have nothing that an editor would mark", () => {
     const own = experimentSchema(pipelines)
-    for (const file of globSync("experiments/**/*.yaml", { cwd: ownRoot })) {
+    const files = globSync("experiments/**/*.yaml", { cwd: ownRoot, exclude: ["experiments/executors/**"] })
+    for (const file of files) {
       expect(faults(own, parse(readFileSync(join(ownRoot, file), "utf8"))), basename(file)).toEqual([])
     }
   })
