@@ -18,6 +18,7 @@ import type { Interrupted } from "./checkpoint.ts"
 import type { Failure } from "./events.ts"
 import { handedOver, joinFamily } from "./families.ts"
 import { newId } from "./ids.ts"
+import { cardNames } from "./leases.ts"
 import type { RunJournal } from "./runJournal.ts"
 import { outOfMemoryTag, type TaskFile } from "./taskFile.ts"
 import { type Outcome, type Seen, startWorker, type WorkerProcess } from "./workerProcess.ts"
@@ -30,8 +31,10 @@ export interface Workplace {
   readonly journal: RunJournal
   /** How the devices that share each device task are arranged; undefined for one. */
   readonly mesh: Mesh | undefined
-  /** The card that the task has to itself, counted among those that this process may use; undefined for all. */
-  readonly card?: number | undefined
+  /** The cards that the task has to itself, counted among those that this process may use; undefined for all. */
+  readonly cards?: ReadonlyArray<number> | undefined
+  /** The module that the attempt's process runs, where it is another than the worker. */
+  readonly worker?: string | undefined
 }
 
 /** A task whose inputs exist. */
@@ -146,6 +149,7 @@ const start = Effect.fnUntraced(function* (place: Workplace, ready: Ready, batch
   const resumes = shorter ?? own ?? null
   const attempt = newId(Date.now())
   const dir = join(place.root, "attempts", attempt)
+  const lease = place.cards === undefined ? {} : { cards: cardNames(place.cards) }
   const asked: TaskFile = {
     format: 1,
     attempt,
@@ -161,6 +165,7 @@ const start = Effect.fnUntraced(function* (place: Workplace, ready: Ready, batch
     class: task.class,
     ...(batchShare === 1 ? {} : { batchShare }),
     mesh: task.class === null || place.mesh === undefined ? null : meshText(place.mesh),
+    ...lease,
     family,
     resumes
   }
@@ -168,10 +173,11 @@ const start = Effect.fnUntraced(function* (place: Workplace, ready: Ready, batch
   place.interrupted.begun(contentKey, codeDigest, attempt)
   return yield* Effect.try({
     try: (): Started => {
-      const worker = startWorker(place.root, attempt, place.card)
+      const worker = startWorker(place.root, attempt, { ...lease, module: place.worker })
       const from = resumes === null ? null : { attempt: resumes.attempt, offset: resumes.offset, step: resumes.step }
       try {
-        place.journal.attempt({ attempt, key: task.key, contentKey, codeDigest, pid: worker.pid, resumes: from })
+        const pid = worker.pid
+        place.journal.attempt({ attempt, key: task.key, contentKey, codeDigest, pid, ...lease, resumes: from })
         place.journal.state(task.key, "running", attempt)
         place.journal.sync()
       } catch (cause) {

@@ -25,6 +25,8 @@ export interface AttemptStart {
   readonly contentKey: string
   readonly codeDigest: string
   readonly pid: number
+  /** The cards that it has to itself, as CUDA names them, where it has any. */
+  readonly cards?: ReadonlyArray<string>
   readonly resumes: { readonly attempt: string; readonly offset: number; readonly step: number } | null
 }
 

@@ -19,6 +19,7 @@ import type { Failure, RunEvent, Summary } from "./events.ts"
 import { type IndexError, Indexes } from "./Index.ts"
 import { newId } from "./ids.ts"
 import { type Indexing, makeIndexing } from "./indexing.ts"
+import { leases, tasksOnCards } from "./leases.ts"
 import { provenance } from "./provenance.ts"
 import { recover } from "./recovery.ts"
 import { openRunJournal, type RunEnd } from "./runJournal.ts"
@@ -38,8 +39,10 @@ export interface RunOptions {
   readonly jobs?: number | undefined
   /** How the devices that share each device task are arranged; one device where it is left out. */
   readonly mesh?: Mesh | undefined
-  /** Cards of the device, where it is one of cards: without a mesh each device task has one to itself. */
+  /** Cards of the device, where it is one of cards: each device task has its own, as many as the mesh has devices. */
   readonly cards?: number | undefined
+  /** The module that each attempt's process runs; worker.ts where it is left out. */
+  readonly worker?: string | undefined
   /** Stop everything at the first failure; otherwise what does not depend on it goes on. */
   readonly failFast?: boolean | undefined
   /** The tasks that may run (`select`); all where it is left out. */
@@ -69,15 +72,19 @@ export const cpuSlots = (plan: Pick<Plan, "tasks">, cores = availableParallelism
 const onCard = (task: Pick<PlannedTask, "class">): boolean => task.class?.provider === "xla:cuda"
 
 /**
- * How many tasks run at once: as many as are asked for, else as many as fit. A task that has all devices of a mesh, or a WebGPU
- * adapter, is alone whatever is asked for, and there are never more tasks than cards.
+ * How many tasks run at once: as many as are asked for, else as many as fit. There are never more tasks than their cards
+ * are enough for; one that has all devices of a mesh on the CPU, or a WebGPU adapter, is alone whatever is asked for.
  */
 export const slotsOf = (
   plan: Pick<Plan, "tasks">,
   { cards = 1, cores, jobs, mesh }: Pick<RunOptions, "jobs" | "mesh" | "cards" | "cores">
 ): number => {
+  if (plan.tasks.some(onCard)) {
+    const room = tasksOnCards(cards, mesh)
+    return Math.min(jobs ?? room, room)
+  }
   if (mesh !== undefined || plan.tasks.some((task) => task.class?.provider === "webgpu")) return 1
-  return plan.tasks.some(onCard) ? Math.min(jobs ?? cards, cards) : (jobs ?? cpuSlots(plan, cores))
+  return jobs ?? cpuSlots(plan, cores)
 }
 
 /** Device stages are what takes long; the rest are seconds. Only proportions matter. */
@@ -93,7 +100,8 @@ const supervise = Effect.fnUntraced(function* (plan: Plan, options: RunOptions) 
   yield* Effect.try({ try: () => makeFolders(root), catch: fileFailure("creating", root) })
   const made = provenance(options.projectRoot)
   const index = yield* (yield* Indexes).open(root)
-  const shared = { root, store: makeStore(root), interrupted: interruptedAttempts(root), mesh: options.mesh }
+  const { mesh, worker } = options
+  const shared = { root, store: makeStore(root), interrupted: interruptedAttempts(root), mesh, worker }
   const unseen = yield* recover(shared)
   const id = newId(Date.now())
   const journal = yield* Effect.acquireRelease(
@@ -139,7 +147,7 @@ const supervise = Effect.fnUntraced(function* (plan: Plan, options: RunOptions) 
 
 interface Live {
   readonly ready: Ready
-  readonly card: number | undefined
+  readonly cards: ReadonlyArray<number> | undefined
   started: Started | undefined
 }
 
@@ -152,9 +160,7 @@ const makeRun = Effect.fnUntraced(function* (plan: Plan, options: RunOptions, pl
   const tasks = new Tasks(plan, options.wanted, place)
   const chain = chainCosts(plan.tasks, costOf)
   const live = new Map<string, Live>()
-  /** Cards that no task has; none are given out where there is one, or where a mesh has them all. */
-  const free =
-    options.mesh === undefined && (options.cards ?? 1) > 1 ? Array.from({ length: options.cards! }, (_, i) => i) : []
+  const lent = options.cards === undefined ? undefined : leases(options.cards, options.mesh)
   let stopping = false
   /** Milliseconds that a stopped worker is given; 0 when they are over. */
   let patience = options.graceMs ?? defaultGraceMs
@@ -191,8 +197,8 @@ const makeRun = Effect.fnUntraced(function* (plan: Plan, options: RunOptions, pl
 
   const launch = Effect.fnUntraced(function* (ready: Ready) {
     const { task } = ready
-    const card = onCard(task) ? free.shift() : undefined
-    const own: Live = { ready, card, started: undefined }
+    const cards = onCard(task) ? lent?.take() : undefined
+    const own: Live = { ready, cards, started: undefined }
     const from = performance.now()
     live.set(task.key, own)
     tasks.start(ready)
@@ -213,7 +219,7 @@ const makeRun = Effect.fnUntraced(function* (plan: Plan, options: RunOptions, pl
       progress: (seen: { step: number; of: number; metrics: Readonly<Record<string, number | null>> }): void =>
         onEvent({ type: "progress", key: task.key, ...seen })
     }
-    yield* runAttempt({ ...place, card }, ready, watcher).pipe(
+    yield* runAttempt({ ...place, cards }, ready, watcher).pipe(
       Effect.catchCause((cause) => Effect.succeed(brokenOff(cause))),
       Effect.flatMap((result) =>
         Queue.offer(mailbox, {
@@ -231,7 +237,7 @@ const makeRun = Effect.fnUntraced(function* (plan: Plan, options: RunOptions, pl
     const own = live.get(key)
     live.delete(key)
     if (own === undefined) return
-    if (own.card !== undefined) free.push(own.card)
+    if (own.cards !== undefined) lent?.giveBack(own.cards)
     const { task } = own.ready
     const pid = own.started?.worker.pid ?? null
     if (own.started !== undefined) indexing.leave(journalOf(own.started.attempt))

@@ -31,6 +31,8 @@ export const TaskFile = Schema.Struct({
   ),
   /** How the devices that share the task are arranged (`data=2,model=2`); where it runs, not what it is. */
   mesh: Schema.optionalKey(Schema.NullOr(Schema.String)),
+  /** The cards that it has to itself, as CUDA names them (`CUDA_VISIBLE_DEVICES`). */
+  cards: Schema.optionalKey(Schema.Array(Schema.String)),
   /** The share of the usual micro-batch that it takes: less than 1 after more did not fit the device's memory. */
   batchShare: Schema.optionalKey(Schema.Finite),
   /** Of a stage that can take up a shorter run: the runs equal to it but for the number of steps, and its own number. */

@@ -57,20 +57,22 @@ const isMetrics = Schema.is(Metrics)
 /** The last line of a finished attempt's journal, if it is one. */
 export const decodeEnd = Schema.decodeUnknownOption(End)
 
-/** The environment in which CUDA shows one card, the `card`th of those that it shows here. */
-export const showing = (
-  card: number,
-  visible = process.env["CUDA_VISIBLE_DEVICES"]
-): Readonly<Record<string, string>> => ({
-  CUDA_VISIBLE_DEVICES: visible?.split(",")[card]?.trim() ?? String(card)
-})
+export interface WorkerOptions {
+  /** The only cards that it sees, as CUDA names them; all where it is left out. */
+  readonly cards?: ReadonlyArray<string> | undefined
+  /** The module that it runs; worker.ts where it is left out. */
+  readonly module?: string | undefined
+}
 
 /**
  * Starts a worker for an attempt whose folder holds its `task.json`.
  * @param root the warehouse directory.
- * @param card the only one that it sees; all where it is left out.
  */
-export const startWorker = (root: string, attempt: string, card?: number): WorkerProcess => {
+export const startWorker = (
+  root: string,
+  attempt: string,
+  { cards, module = workerFile }: WorkerOptions = {}
+): WorkerProcess => {
   const dir = join(root, "attempts", attempt)
   const logPath = join(dir, "log.txt")
   let log: number
@@ -81,9 +83,9 @@ export const startWorker = (root: string, attempt: string, card?: number): Worke
   }
   let child: ChildProcess
   try {
-    child = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", workerFile, dir, String(process.pid)], {
+    child = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", module, dir, String(process.pid)], {
       stdio: ["ignore", log, log, "pipe"],
-      ...(card === undefined ? {} : { env: { ...process.env, ...showing(card) } })
+      ...(cards === undefined ? {} : { env: { ...process.env, CUDA_VISIBLE_DEVICES: cards.join(",") } })
     })
   } finally {
     closeSync(log)

@@ -5,7 +5,6 @@ import { driverProblem, driverVersion, findCards } from "../../../src/device/xla
 import { memoryShare, PluginAbsent } from "../../../src/device/xla/openClient.ts"
 import { cudaPlugin, locatePlugin, pluginOf } from "../../../src/device/xla/plugins.ts"
 import { placesPerMicroBatch } from "../../../src/models/score.ts"
-import { showing } from "../../../src/runner/workerProcess.ts"
 
 describe("a card's driver", () => {
   it("is read from the kernel module's words, open or not", () => {
@@ -36,14 +35,6 @@ describe("cards", () => {
       })
     } else if ("missing" in found) expect(found.missing).toMatch(/driver|card/)
     else expect(found.cards.length).toBeGreaterThan(0)
-  })
-
-  it("are named as CUDA counts them, within those that are visible here", () => {
-    expect([showing(1, undefined), showing(1, "2, 5"), showing(0, "GPU-8932f937")]).toEqual([
-      { CUDA_VISIBLE_DEVICES: "1" },
-      { CUDA_VISIBLE_DEVICES: "5" },
-      { CUDA_VISIBLE_DEVICES: "GPU-8932f937" }
-    ])
   })
 
   it("give a task a share of their memory, nine tenths unless the environment says another", () => {
