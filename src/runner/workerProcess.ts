@@ -10,6 +10,7 @@ import { fileURLToPath } from "node:url"
 import { Option, Schema } from "effect"
 import { fileFailure } from "../artifact/FileFailure.ts"
 import { Output } from "../artifact/realisation.ts"
+import { causeOfCrash } from "./crash.ts"
 import type { Failure } from "./events.ts"
 import { readJournal } from "./journal.ts"
 import { decodeLastWords, WorkerExit } from "./taskFile.ts"
@@ -133,7 +134,9 @@ export const startWorker = (
     child.on("close", (code, signal) => {
       try {
         read()
-        resolve(judge(attempt, code, signal, end, words, lastLogLines(logPath)))
+        // a stack trace may stand below the sentence that says why
+        const tail = lastLogLines(logPath, 500)
+        resolve(judge(attempt, code, signal, end, words, tail))
       } catch (cause) {
         lost(cause instanceof Error ? cause : new Error(String(cause)))
       }
@@ -154,14 +157,14 @@ const judge = (
   signal: NodeJS.Signals | null,
   end: typeof End.Type | undefined,
   words: string,
-  logLines: ReadonlyArray<string>
+  tail: ReadonlyArray<string>
 ): Outcome => {
   const log = `attempts/${attempt}/log.txt`
   const failure = (tag: string, message: string, of: NodeJS.Signals | null = signal): Failure => ({
     tag,
     message,
     signal: of,
-    logLines,
+    logLines: tail.slice(-shownLines),
     log
   })
   if (end !== undefined && "outputs" in end) return { state: "done", outputs: end.outputs }
@@ -184,10 +187,9 @@ const judge = (
     }
   }
   if (signal !== null) {
-    return {
-      state: "failed",
-      failure: failure("Crashed", `the worker crashed with ${signal} in native code; its last lines are in ${log}`)
-    }
+    const cause = causeOfCrash(tail)
+    const said = `the worker crashed with ${signal} in native code${cause === undefined ? "" : `: ${cause}`}`
+    return { state: "failed", failure: failure("Crashed", `${said}; its last lines are in ${log}`) }
   }
   const last = decodeLastWords(words)
   if (last._tag === "Some") return { state: "failed", failure: failure(last.value.tag, last.value.message) }
@@ -200,8 +202,11 @@ const judge = (
   }
 }
 
+/** Lines of a log that a failure shows. */
+const shownLines = 12
+
 /** The last lines of a log, oldest first; none if it cannot be read. */
-export const lastLogLines = (path: string, count = 12): ReadonlyArray<string> => {
+export const lastLogLines = (path: string, count = shownLines): ReadonlyArray<string> => {
   let fd: number
   try {
     fd = openSync(path, "r")

@@ -142,6 +142,7 @@ describe("a failure", () => {
       const abort = failures.find((f) => f?.signal === "SIGABRT")
       assert.isNotEmpty(abort?.logLines)
       assert.include(readFileSync(join(root, abort?.log ?? ""), "utf8"), "about to abort")
+      assert.match(abort!.message, /crashed with SIGABRT in native code: Check failed: count > 0 [(]0 vs[.] 0[)]; its/)
       const ends = runLines(root, "attempt-end").filter((l) => l["state"] === "failed")
       assert.sameMembers(
         ends.map((l) => l["signal"]),

@@ -107,7 +107,9 @@ const misbehave = Effect.fnUntraced(function* (mood: typeof Mood.Type, step: num
     case "defect":
       return yield* Effect.die(new RangeError("shapes [2, 3] and [4] do not fit"))
     case "abort":
-      console.log("about to abort")
+      console.log(
+        "about to abort\nF0000 computation.h:44] Check failed: count > 0 (0 vs. 0) \n*** Check failure stack trace: ***"
+      )
       return process.abort()
     case "segv":
       process.kill(process.pid, "SIGSEGV")
