@@ -1,32 +1,40 @@
 import { assert, describe, it } from "@effect/vitest"
+import { OnnxCpu } from "../../src/device/onnx/OnnxCpu.ts"
 import { classification } from "../../src/objectives/classification.ts"
 import { contrastive } from "../../src/objectives/contrastive.ts"
 import { gradient } from "../../src/tensor/gradient.ts"
-import { interpret } from "../../src/tensor/interpret.ts"
-import { program } from "../../src/tensor/Program.ts"
+import { type Feed, interpret } from "../../src/tensor/interpret.ts"
+import { type Program, program } from "../../src/tensor/Program.ts"
 import { input } from "../../src/tensor/Tensor.ts"
+import { onDevice, runOnce } from "../device/support.ts"
 import { golden } from "../models/folders.ts"
+import { asRows } from "./evaluate.ts"
 
 const close = (a: number, b: number, tolerance = 1e-6) =>
   assert.isAtMost(Math.abs(a - b), tolerance, `${a} against ${b}`)
 
-const rank = (texts: ReadonlyArray<ReadonlyArray<number>>, rows: number, scale: number) => {
+type Outputs = Readonly<Record<string, { readonly data: ArrayLike<number> }>>
+const read = (outputs: Outputs) => ({
+  loss: outputs["loss"]!.data[0]!,
+  by: Array.from(outputs["by"]!.data),
+  accuracy: outputs["accuracy"]!.data[0]!
+})
+/** In float32. */
+const onCpu = async (made: Program, feeds: Readonly<Record<string, Feed>>) =>
+  read(await onDevice(OnnxCpu.layer({ threads: 1 }))(runOnce(made, feeds)))
+
+const ranking = (texts: ReadonlyArray<ReadonlyArray<number>>, rows: number, scale: number) => {
   const width = texts[0]!.length / rows
   const embeddings = input("embeddings", "f32", [texts.length * rows, width])
   const { logs, loss } = contrastive({ scale }).build({ embeddings, rowCount: rows, texts: texts.length }, {})
   const by = gradient(loss, [embeddings])[0]!
-  const { outputs } = interpret(program("contrastive", { outputs: { loss, by, ...logs } }), {
-    embeddings: { shape: [texts.length * rows, width], data: texts.flat() }
-  })
-  return {
-    loss: outputs["loss"]!.data[0]!,
-    by: Array.from(outputs["by"]!.data),
-    accuracy: outputs["accuracy"]!.data[0]!
-  }
+  const feeds = { embeddings: { shape: [texts.length * rows, width], data: texts.flat() } }
+  return [program("contrastive", { outputs: { loss, by, ...logs } }), feeds] as const
 }
+const rank = (...asked: Parameters<typeof ranking>) => read(interpret(...ranking(...asked)).outputs)
 
 describe("contrastive", () => {
-  it("equals PyTorch with hard negatives, and its gradient", () => {
+  it("equals PyTorch with hard negatives, and its gradient, in float32 too", async () => {
     const reference = golden<{
       contrastive: { shape: [number, number]; scale: number; loss: number; gradients: Array<Array<number>> } & Record<
         "anchor" | "positive" | "negative",
@@ -34,11 +42,13 @@ describe("contrastive", () => {
       >
     }>("losses.json").contrastive
     const { anchor, negative, positive, scale, shape } = reference
-    const found = rank([anchor, positive, negative], shape[0], scale)
-    close(found.loss, reference.loss, 1e-5)
-    reference.gradients.flat().forEach((value, i) => {
-      close(found.by[i]!, value, 1e-5)
-    })
+    const texts = [anchor, positive, negative]
+    for (const found of [rank(texts, shape[0], scale), await onCpu(...ranking(texts, shape[0], scale))]) {
+      close(found.loss, reference.loss, 1e-5)
+      reference.gradients.flat().forEach((value, i) => {
+        close(found.by[i]!, value, 1e-5)
+      })
+    }
   })
 
   it("by hand: two orthogonal pairs at scale s lose log(1 + exp(-s))", () => {
@@ -85,22 +95,26 @@ describe("contrastive", () => {
   })
 })
 
-/** The classification loss of some rows of class scores, and its derivative. */
-const classify = (scores: ReadonlyArray<ReadonlyArray<number>>, right: ReadonlyArray<number>) => {
+/** The classification loss of some rows of class scores, and its derivative; of a batch of so many rows. */
+const classifying = (
+  scores: ReadonlyArray<ReadonlyArray<number>>,
+  right: ReadonlyArray<number>,
+  total = scores.length
+) => {
   const shape = [scores.length, scores[0]!.length]
   const logits = input("logits", "f32", shape)
   const labels = input("labels", "i32", [scores.length])
   const totalRows = input("totalRows", "f32", [])
   const { logs, loss } = classification().build({ logits, totalRows }, { labels })
   const by = gradient(loss, [logits])[0]!
-  const { outputs } = interpret(program("classification", { outputs: { loss, by, ...logs } }), {
+  const feeds = {
     logits: { shape, data: scores.flat() },
     labels: { shape: [scores.length], data: right },
-    totalRows: { shape: [], data: [scores.length] }
-  })
-  const one = (name: string) => outputs[name]!.data[0]!
-  return { loss: one("loss"), accuracy: one("accuracy"), by: Array.from(outputs["by"]!.data) }
+    totalRows: { shape: [], data: [total] }
+  }
+  return [program("classification", { outputs: { loss, by, ...logs } }), feeds] as const
 }
+const classify = (...asked: Parameters<typeof classifying>) => read(interpret(...classifying(...asked)).outputs)
 
 describe("classification", () => {
   it("by hand: scores log 1, log 2, log 5 are probabilities 1/8, 2/8, 5/8; two classes are logistic regression", () => {
@@ -116,30 +130,27 @@ describe("classification", () => {
     close(classify([[0.3, 1.1]], [0]).loss, Math.log1p(Math.exp(0.8)), 1e-12)
   })
 
-  it("equals PyTorch, and adds up over micro-batches", () => {
+  it("equals PyTorch, in float32 too, and adds up over micro-batches", async () => {
     const reference = golden<{
       classification: { logits: Array<number>; labels: Array<number>; loss: number; gradient: Array<number> }
     }>("losses.json").classification
-    const run = (from: number, to: number) => {
-      const rows = to - from
-      const logits = input("logits", "f32", [rows, 3])
-      const labels = input("labels", "i32", [rows])
-      const totalRows = input("totalRows", "f32", [])
-      const { logs, loss } = classification().build({ logits, totalRows }, { labels })
-      const by = gradient(loss, [logits])[0]!
-      return interpret(program("classification", { outputs: { loss, by, ...logs } }), {
-        logits: { shape: [rows, 3], data: reference.logits.slice(from * 3, to * 3) },
-        labels: { shape: [rows], data: reference.labels.slice(from, to) },
-        totalRows: { shape: [], data: [4] }
-      }).outputs
+    const rows = asRows(reference.logits, [4, 3])
+    const whole = classify(rows, reference.labels)
+    for (const [found, tolerance] of [
+      [whole, 1e-6],
+      [await onCpu(...classifying(rows, reference.labels)), 1e-5]
+    ] as const) {
+      close(found.loss, reference.loss, tolerance)
+      reference.gradient.forEach((value, i) => {
+        close(found.by[i]!, value, tolerance)
+      })
     }
-    const whole = run(0, 4)
-    close(whole["loss"]!.data[0]!, reference.loss)
-    reference.gradient.forEach((value, i) => {
-      close(whole["by"]!.data[i]!, value)
-    })
-    for (const name of ["loss", "accuracy"]) {
-      close(run(0, 1)[name]!.data[0]! + run(1, 4)[name]!.data[0]!, whole[name]!.data[0]!, 1e-9)
+    const parts = [
+      [0, 1],
+      [1, 4]
+    ].map(([from, to]) => classify(rows.slice(from, to), reference.labels.slice(from, to), 4))
+    for (const name of ["loss", "accuracy"] as const) {
+      close(parts[0]![name] + parts[1]![name], whole[name], 1e-9)
     }
   })
 })
