@@ -1,7 +1,8 @@
-/** `exp device install NAME`: brings an XLA plugin from the Python package index (or a folder) to the user's cache. */
+/** `exp device install NAME` (and `hosts`): brings an XLA plugin from the Python package index (or a folder) to the user's cache. */
 import { Console, Effect, Option } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 import { usage } from "./failure.ts"
+import { hosts } from "./hosts.ts"
 import { json } from "./root.ts"
 
 const install = Command.make(
@@ -51,6 +52,6 @@ const install = Command.make(
 )
 
 export const deviceCommand = Command.make("device").pipe(
-  Command.withSubcommands([install]),
+  Command.withSubcommands([install, hosts]),
   Command.withDescription("Devices that programs run on")
 )

@@ -10,6 +10,7 @@ import type { Cards } from "../device/xla/cards.ts"
 import type { Executor } from "../dsl/executor.ts"
 import { usage } from "./failure.ts"
 import { reported } from "./invalid.ts"
+import { oneHost } from "./oneHost.ts"
 import { type Device, located, nearby, projectRoot, root } from "./root.ts"
 
 /** What computes: devices with `auto` decided. */
@@ -121,6 +122,7 @@ export const look = async (
 
 /** How many cards the device has, where it has cards: it must be here, and have as many as a task takes. What runs asks for. */
 export const cardsHere = Effect.fnUntraced(function* ({ mesh, provider }: Pick<Executing, "mesh" | "provider">) {
+  yield* oneHost
   const found = yield* Effect.promise(() => look(provider))
   if ("missing" in found) return yield* usage(`device ${provider}: ${found.missing}`)
   if (mesh === undefined) return found.cards

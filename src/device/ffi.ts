@@ -53,6 +53,32 @@ export const functionAt = <A extends ReadonlyArray<unknown>, R>(
 export const pointersAt = (address: bigint, count: number): BigUint64Array =>
   BigUint64Array.from(new BigUint64Array(koffi.view(address, count * 8)))
 
+/** What the process itself exports, the C library's functions among it. */
+export const ownLibrary = (): Library => koffi.load(null)
+
+/** The address of an exported function. Throws the dynamic linker's message. */
+export const symbolAddress = (library: Library, name: string): bigint => library.symbol(name)
+
+/** A function of TypeScript as a C function of one pointer that gives one. */
+export interface Callback {
+  readonly address: bigint
+  /** Frees it; native code must not call it any more. */
+  readonly release: () => void
+}
+
+/**
+ * Makes a function callable for native code, from any thread. It runs on the thread of JavaScript that made it, when its event
+ * loop comes to it, while the caller waits: a thread that blocks in a native call, which itself waits for the callback, never
+ * gets there. What it throws is lost, and the caller has a null pointer.
+ */
+export const callback = (f: (argument: bigint) => Pointer): Callback => {
+  const address = koffi.register(f, koffi.pointer(koffi.proto("void *", ["void *"])))
+  return { address, release: () => koffi.unregister(address) }
+}
+
+/** Native memory to read and write in place, for as long as native code keeps it. */
+export const memoryAt = (address: bigint, count: number): DataView => new DataView(koffi.view(address, count))
+
 /** The function at a native address that takes one pointer and gives one, run on a thread of libuv's pool. */
 export const pooledFunctionAt = (address: bigint): ((argument: bigint) => Promise<Pointer>) => {
   const call: ReturnType<Library["func"]> = koffi.decode(address, koffi.proto("void *", ["void *"]))

@@ -77,11 +77,31 @@ export class Client {
     this.devices = count > 0 ? [...pointersAt(list, count)] : []
   }
 
-  /** Makes a client. Throws PjrtFailure, as where there is no card. */
-  static async open(pjrt: Pjrt, options: Readonly<Record<string, OptionValue>> = {}): Promise<Client> {
+  /**
+   * Makes a client. Throws PjrtFailure, as where there is no card.
+   * @param keyValue a store that all hosts share, for a client over several: called until the client is destroyed
+   */
+  static async open(
+    pjrt: Pjrt,
+    options: Readonly<Record<string, OptionValue>> = {},
+    keyValue?: { readonly get: bigint; readonly put: bigint; readonly tryGet: bigint }
+  ): Promise<Client> {
     const values = namedValues(options)
-    const fill = (args: Arguments) => args.pointer(16, values.address).size(24, values.count)
+    const fill = (args: Arguments) => {
+      args.pointer(16, values.address).size(24, values.count)
+      if (keyValue !== undefined) args.pointer(32, keyValue.get).pointer(48, keyValue.put).pointer(72, keyValue.tryGet)
+    }
     return new Client(pjrt, (await pjrt.pooled("Client_Create", fill, values.kept)).pointerAt(64))
+  }
+
+  /** Which of the processes that share the client this is. */
+  get processIndex(): number {
+    return this.pjrt.call("Client_ProcessIndex", (a) => a.pointer(16, this.pointer)).intAt(24)
+  }
+
+  /** How many devices there are on all hosts. */
+  get devicesEverywhere(): number {
+    return this.pjrt.call("Client_Devices", (a) => a.pointer(16, this.pointer)).sizeAt(32)
   }
 
   /** The plugin counts nothing for us where it is a CPU. */
