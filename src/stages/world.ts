@@ -23,6 +23,11 @@ import { makeWorld, type World } from "../world/world.ts"
 export const WorldParams = {
   ...worldFields,
   pretrainingDraws: Param.int(2, "demonstrations per training situation in the pretraining text", { min: 1 }),
+  pretrainingForm: Param.number(
+    1,
+    "share of the pretraining text in the form of an answer; the rest is the same lines as plain text, so that a policy without a warm start knows what to say and seldom how",
+    { min: 0, max: 1 }
+  ),
   demonstrationDraws: Param.int(1, "demonstrations per training situation for the warm start", { min: 1 }),
   nliPairs: Param.int(6000, "labelled sentence pairs for the NLI classifier", { min: 3 }),
   optionQuestions: Param.int(400, "questions with options and a latent group's distribution over them", { min: 0 })
@@ -74,7 +79,7 @@ export const world = Stage.make("world", {
     options: OptionQuestions
   },
   run: Effect.fn("stage.world")(function* ({ outputs, params }) {
-    const { demonstrationDraws, nliPairs, optionQuestions, pretrainingDraws, ...settings } = params
+    const { demonstrationDraws, nliPairs, optionQuestions, pretrainingDraws, pretrainingForm, ...settings } = params
     const made = yield* worldOf(settings)
     const { seed } = settings
     yield* Effect.promise(async () => {
@@ -85,14 +90,14 @@ export const world = Stage.make("world", {
         await writeFile(join(tokenizer, name), text)
       }
     })
-    const rows = (from: number, count: number) =>
+    const rows = (from: number, count: number, formed = 1) =>
       Array.from({ length: count * made.splits.train.length }, (_, k) =>
-        demonstrationRow(made, seed, from * made.splits.train.length + k)
+        demonstrationRow(made, seed, from * made.splits.train.length + k, formed)
       )
     yield* outputs.train.write(made.splits.train.map((situation) => situationRecord(made, situation)))
     yield* outputs.development.write(made.splits.development.map((situation) => situationRecord(made, situation)))
     yield* outputs.test.write(made.splits.test.map((situation) => situationRecord(made, situation)))
-    yield* outputs.pretraining.write(rows(0, pretrainingDraws))
+    yield* outputs.pretraining.write(rows(0, pretrainingDraws, pretrainingForm))
     yield* outputs.demonstrations.write(rows(pretrainingDraws, demonstrationDraws))
     yield* outputs.developmentDemonstrations.write(
       made.splits.development.map((situation) => demonstrationOf(made, seed, situation, 0))

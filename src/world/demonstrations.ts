@@ -4,7 +4,7 @@
  * may draw rows in any order.
  */
 import { draws } from "./draws.ts"
-import { say, writeWorldAnswer } from "./language.ts"
+import { say, writePlainLines, writeWorldAnswer } from "./language.ts"
 import type { Item, World, WorldSituation } from "./world.ts"
 
 /** A prompt and an answer to it. */
@@ -25,19 +25,29 @@ const lineCount = (world: World, size: number, uniform: number, base: number): n
   return Math.min(base, size)
 }
 
-/** Draw `draw` of the demonstrations of a situation. */
-export const demonstrate = (world: World, seed: number, situation: WorldSituation, draw: number): string => {
+/**
+ * Draw `draw` of the demonstrations of a situation. A share `formed` of the draws has the answer's form, the others are the
+ * very lines without block and summary: knowledge of what to say, and not of how.
+ */
+export const demonstrate = (
+  world: World,
+  seed: number,
+  situation: WorldSituation,
+  draw: number,
+  formed = 1
+): string => {
   const random = draws(seed, "world", "demonstration", situation.id, draw)
-  const { leastLines, usualLines } = world.settings
+  const { leastLines, skew, usualLines } = world.settings
   const base = leastLines + random.integer(usualLines - leastLines + 1)
   const count = lineCount(world, situation.window.length, random.uniform(), base)
   const left = [...situation.window]
   const chosen: Array<Item> = []
   while (chosen.length < count) {
-    const k = random.weighted(left.map((item) => world.perspectives[item.perspective]!.popularity))
+    const k = random.weighted(left.map((item) => world.perspectives[item.perspective]!.popularity ** skew))
     chosen.push(...left.splice(k, 1))
   }
-  return writeWorldAnswer(chosen.map((item) => say(world, "demonstrations", item, random)))
+  const sayings = chosen.map((item) => say(world, "demonstrations", item, random))
+  return random.uniform() < formed ? writeWorldAnswer(sayings) : writePlainLines(sayings)
 }
 
 /** Draw `draw` of a situation, as a row. */
@@ -45,15 +55,17 @@ export const demonstrationOf = (
   world: World,
   seed: number,
   situation: WorldSituation,
-  draw: number
+  draw: number,
+  formed = 1
 ): Demonstration => ({
   id: `${situation.id}/${draw}`,
   prompt: situation.prompt,
-  completion: demonstrate(world, seed, situation, draw)
+  completion: demonstrate(world, seed, situation, draw, formed)
 })
 
 /** Row `index` of an endless supply: training situations in turn, every pass with new demonstrations. */
-export const demonstrationRow = (world: World, seed: number, index: number): Demonstration => {
+export const demonstrationRow = (world: World, seed: number, index: number, formed = 1): Demonstration => {
   const situations = world.splits.train
-  return demonstrationOf(world, seed, situations[index % situations.length]!, Math.floor(index / situations.length))
+  const situation = situations[index % situations.length]!
+  return demonstrationOf(world, seed, situation, Math.floor(index / situations.length), formed)
 }

@@ -45,3 +45,7 @@ export const writeWorldAnswer = (sayings: ReadonlyArray<Saying>): string =>
     ...sayings.map(({ name }) => name),
     specialTokens.closeSummary
   ])
+
+/** The same lines as plain text, one below another: no block, no summary. */
+export const writePlainLines = (sayings: ReadonlyArray<Saying>): string =>
+  joinTokens(sayings.flatMap(({ text }, k) => (k === 0 ? [text] : ["\n", text])))

@@ -26,6 +26,11 @@ export const worldFields = {
   ),
   leastLines: Param.int(2, "fewest lines of a narrow demonstration", { min: 1 }),
   usualLines: Param.int(4, "most lines of a usual narrow demonstration; equally likely from leastLines", { min: 1 }),
+  skew: Param.number(
+    1,
+    "exponent of popularity in drawing a narrow demonstration's lines: 1 as people's answers are, 0 every perspective of the window as likely, 3 mostly the most popular one, as models dwell on one view",
+    { min: 0 }
+  ),
   tail: Param.array(
     Schema.Finite,
     [0.04, 0.02, 0.01],

@@ -226,3 +226,40 @@ describe("records", () => {
     )
   })
 })
+
+describe("what demonstrations dwell on, and whether they have form", () => {
+  const situationsOf = (skew: number, formed = 1) => {
+    const other = makeWorld({ ...defaultSettings, skew, train: 300 })
+    return other.splits.train.map((situation) => ({ situation, text: demonstrate(other, 0, situation, 0, formed) }))
+  }
+  /** Share of windows whose most popular perspective stands in the demonstration. */
+  const dwelling = (skew: number) =>
+    mean(
+      situationsOf(skew).map(({ situation, text }) => {
+        const first = situation.window.reduce((a, b) =>
+          world.perspectives[b.perspective]!.popularity > world.perspectives[a.perspective]!.popularity ? b : a
+        )
+        return text.includes(perspectiveNameOf(first.perspective)) ? 1 : 0
+      })
+    )
+
+  test("by how much: of about eight perspectives and three lines, three eighths hold the most popular at 0, nearly all at 3", () => {
+    const [flat, people, narrow] = [dwelling(0), dwelling(1), dwelling(3)]
+    expect(flat).toBeGreaterThan(0.3)
+    expect(flat).toBeLessThan(0.5)
+    expect(people).toBeGreaterThan(flat + 0.1)
+    expect(narrow).toBeGreaterThan(0.9)
+  })
+
+  test("without form they are the same lines, and no strict answer", () => {
+    const formed = situationsOf(1)
+    const plain = situationsOf(1, 0)
+    const half = situationsOf(1, 0.5).filter(({ text }) => parseAnswer(text).strict).length
+    plain.forEach(({ text }, k) => {
+      expect(parseAnswer(text).strict).toBe(false)
+      expect(text.split("\n").join("|")).toBe(parseAnswer(formed[k]!.text).candidates.join("|"))
+    })
+    expect(half).toBeGreaterThan(120)
+    expect(half).toBeLessThan(180)
+  })
+})
