@@ -19,6 +19,9 @@ export const SlatesParams = Param.struct({
   slatesPerPrompt: Param.int(1, "slates of a situation", { min: 1 }),
   slateSize: Param.int(4, "responses of a slate", { min: 1 }),
   poolSize: Param.int(8, "answers that the behaviour policy may give to a situation", { min: 1 }),
+  mostLines: Param.int(2, "most lines of such an answer, each number from 1 as likely; a quarter have a false one", {
+    min: 1
+  }),
   replacement: Param.boolean(true, "independent draws; false: no answer twice in a slate, as plackett-luce supposes"),
   voters: Param.int(20, "people who vote on a slate", { min: 1 }),
   positionBias: Param.number(0.85, "probability of looking one place further down; 1: no bias", { above: 0, max: 1 }),

@@ -1,7 +1,7 @@
 /**
  * Logged slates with votes, for off-policy evaluation where the truth is known.
  *
- * For every situation there is a pool of answers of one or two lines, some with a falsehood. The behaviour policy
+ * For every situation there is a pool of answers of one or two lines (`mostLines`), some with a falsehood. The behaviour policy
  * pi_0 draws answers from the pool by the popularity of what they say; the target policy leans towards approval:
  *
  *     log pi_0 = popularity logit + const,     log pi = overlap * log pi_0 + (1 - overlap) * 6 * approval + const
@@ -29,6 +29,8 @@ export interface SlateSettings {
   readonly positionBias: number
   /** How much the target policy follows the behaviour policy, in [0, 1]. */
   readonly overlap: number
+  /** Most lines of an answer of the pool, each number from 1 as likely; default 2. */
+  readonly mostLines?: number
   /** Whether a slate may hold an answer twice; default true. */
   readonly replacement?: boolean
 }
@@ -86,7 +88,7 @@ export const makePool = (
 ): ReadonlyArray<PoolAnswer> => {
   const random = draws(world.settings.seed, "world", "pool", situation.id)
   const answers = Array.from({ length: settings.poolSize }, () => {
-    const truths = random.shuffled(situation.window).slice(0, 1 + random.integer(2))
+    const truths = random.shuffled(situation.window).slice(0, 1 + random.integer(settings.mostLines ?? 2))
     const items = random.chance(0.25)
       ? truths.map((item, k): Item => (k === 0 ? { ...item, stance: item.stance === 1 ? -1 : 1 } : item))
       : truths
