@@ -42,6 +42,21 @@ describe("logged slates", () => {
     expect(mean(slates().map(({ value }) => value.target - value.behaviour))).toBeGreaterThan(0.05)
   })
 
+  test("mostLines bounds an answer's lines, each number as likely", () => {
+    const lines = (mostLines?: number) =>
+      indices(100).flatMap((index) =>
+        loggedSlate(world, 1, index, {
+          ...defaultSlateSettings,
+          ...(mostLines === undefined ? {} : { mostLines })
+        }).pool.map(({ items }) => items.length)
+      )
+    expect(new Set(lines(1))).toEqual(new Set([1]))
+    expect(lines(2)).toEqual(lines())
+    expect(mean(lines(3))).toBeGreaterThan(1.9)
+    expect(mean(lines(3))).toBeLessThan(2.1)
+    expect(new Set(lines(3))).toEqual(new Set([1, 2, 3]))
+  })
+
   test("with full overlap the policies are equal", () => {
     for (const index of indices(20)) {
       const { pool, value } = loggedSlate(world, 1, index, { ...defaultSlateSettings, overlap: 1 })
