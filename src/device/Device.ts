@@ -29,6 +29,11 @@ export interface DeviceInfo {
   readonly numericClass: NumericClass
   /** Steps of decoding that one run should do: more than 1 where a loop in a program costs less than as many runs. Default 1. */
   readonly stepsPerRun?: number
+  /**
+   * Whether a tensor that lies on the device is set to zero for less by a program that makes the zeros there than by `write`,
+   * which sends as many from the host. Either way it is zero, whatever it was. Default false.
+   */
+  readonly zerosByProgram?: boolean
   /** How large a micro-batch is best; default `usualBatch`. */
   readonly batch?: MicroBatch
   /** Where a task runs on several: how they are arranged (`data=2,model=2`). */

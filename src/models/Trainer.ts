@@ -145,8 +145,7 @@ export const makeTrainer = Effect.fn("Trainer.make")(function* (
         )
 
   const clear = Effect.gen(function* () {
-    // a card would wait for as many zeros from the host as it has weights
-    if (device.info.provider.startsWith("xla:")) {
+    if (device.info.zerosByProgram === true) {
       yield* device.run(yield* need("clear", () => clearProgram(spec)), gradients, gradients)
       return
     }

@@ -107,6 +107,48 @@ layer(cpu)("trainer", (it) => {
     })
   )
 
+  it.effect(
+    "gradients are zeroed as the device says, by writing or by a program; the weights are the same to the last bit",
+    () =>
+      Effect.gen(function* () {
+        const device = yield* Device
+        const run = Effect.fnUntraced(function* (zerosByProgram: boolean | undefined) {
+          const ran: Array<string> = []
+          const written: Array<string> = []
+          const watched = Device.of({
+            ...device,
+            info: { ...device.info, ...(zerosByProgram === undefined ? {} : { zerosByProgram }) },
+            run: (loaded, ...rest) => {
+              ran.push(loaded.program.name)
+              return device.run(loaded, ...rest)
+            },
+            write: (tensor, data) => {
+              if (tensor.name.startsWith("grad:")) written.push(tensor.name)
+              return device.write(tensor, data)
+            }
+          })
+          return yield* Effect.gen(function* () {
+            const policy = yield* tinyPolicy(1)
+            const trainer = yield* policy.trainer(sft(), { learningRate: 1e-2 })
+            const sequences = yield* sequencesOf(policy)
+            for (let i = 0; i < 3; i++) yield* trainer.update({ sequences })
+            return {
+              weights: yield* weightsOf(policy),
+              cleared: ran.filter((name) => name.endsWith(".clear")),
+              written
+            }
+          }).pipe(Effect.provideService(Device, watched))
+        })
+        const [usual, host, there] = yield* Effect.forEach([undefined, false, true], run)
+        // three updates, each of which begins with zeros
+        assert.deepStrictEqual([usual!.cleared.length, host!.cleared.length, there!.cleared.length], [0, 0, 3])
+        assert.strictEqual(usual!.written.length % 3, 0)
+        assert.isAbove(usual!.written.length, 0)
+        assert.deepStrictEqual([host!.written, there!.written], [usual!.written, []])
+        assert.isTrue(host!.weights === usual!.weights && there!.weights === usual!.weights)
+      })
+  )
+
   it.effect("rematerialised layers give the same update", () =>
     Effect.gen(function* () {
       const run = Effect.fnUntraced(function* (rematerialise: boolean) {

@@ -316,6 +316,7 @@ const make = Effect.fnUntraced(function* (options: XlaOptions) {
       runtime: `xla ${plugin.version} (PJRT ${pjrt.version.major}.${pjrt.version.minor}, ${client.platformVersion})`,
       fallbackNodes: 0,
       stepsPerRun: 32,
+      zerosByProgram: true,
       batch: shareOf(plugin.name === "cpu" ? usualBatch : cardBatch(memory ?? 2 ** 33, sharing), batchShare),
       numericClass: xlaNumericClass({ dtype, deterministic }, plugin.provider),
       ...(mesh === undefined ? {} : { mesh: meshText(mesh) })
