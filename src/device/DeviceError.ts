@@ -16,6 +16,32 @@ export class AdapterMissing extends Schema.TaggedError<AdapterMissing>()("Adapte
   }
 }
 
+/** The hardware is there, and somebody else has it or its memory. */
+export class AdapterBusy extends Schema.TaggedError<AdapterBusy>()("AdapterBusy", {
+  provider: Schema.String,
+  detail: Schema.String
+}) {
+  override get message() {
+    return (
+      `The card of ${this.provider} is in use: ${this.detail}. \`nvidia-smi\` names the processes that have it: end them, take ` +
+      "other cards (`cards` in an executor file, CUDA_VISIBLE_DEVICES), or less of its memory (`memoryShare`, OVERTONE_GPU_MEMORY)."
+    )
+  }
+}
+
+/** The hardware went away, or gave up, in mid-run: this process can compute nothing on it any more. */
+export class DeviceLost extends Schema.TaggedError<DeviceLost>()("DeviceLost", {
+  program: Schema.String,
+  detail: Schema.String
+}) {
+  override get message() {
+    return (
+      `The device was lost while ${this.program} ran, and with it all that it held: ${this.detail}. The next run goes on from ` +
+      "the last checkpoint; on NVIDIA's cards `nvidia-smi` and the kernel's log (`dmesg`, Xid) say what became of it."
+    )
+  }
+}
+
 /** The program could not be made ready; `node` is the part of it that was refused, where the library says so. */
 export class LoadFailed extends Schema.TaggedError<LoadFailed>()("LoadFailed", {
   program: Schema.String,
@@ -90,6 +116,8 @@ export class MeshUnfit extends Schema.TaggedError<MeshUnfit>()("MeshUnfit", {
 export const DeviceErrorReason = Schema.Union([
   LibraryMissing,
   AdapterMissing,
+  AdapterBusy,
+  DeviceLost,
   LoadFailed,
   RunFailed,
   ShapeMismatch,

@@ -2,6 +2,7 @@
 import {
   BadFeed,
   type DeviceError,
+  DeviceLost,
   deviceError,
   LoadFailed,
   OutOfMemory,
@@ -29,13 +30,15 @@ export class ReleasedTensor extends Error {}
 export interface NativeWords {
   /** Whether it ran out of memory. */
   readonly isMemory: (error: Error) => boolean
+  /** Whether it speaks of a device that is gone, after which every call fails. */
+  readonly isLost: (message: string) => boolean
   /** The part of the program that it speaks of, and its message for people; undefined for what it did not throw. */
   readonly read: (error: unknown) => { readonly node: string | null; readonly detail: string } | undefined
 }
 
 /** The error that a caller of the device sees for what was thrown; anything unknown is thrown on, as a bug. */
 export const failureBy =
-  ({ isMemory, read }: NativeWords) =>
+  ({ isLost, isMemory, read }: NativeWords) =>
   (program: string, phase: "load" | "run") =>
   (error: unknown): DeviceError => {
     if (error instanceof FeedMismatch) {
@@ -50,6 +53,10 @@ export const failureBy =
     if (error instanceof Unsuitable) return deviceError(new LoadFailed({ program, node: null, detail: error.message }))
     const native = read(error)
     if (native !== undefined) {
+      if (isLost(native.detail)) {
+        const what = program.startsWith("tensor ") ? program : `program ${program}`
+        return deviceError(new DeviceLost({ program: what, detail: native.detail.replace(/\.$/, "") }))
+      }
       const parts = { program, ...native }
       return deviceError(phase === "load" ? new LoadFailed(parts) : new RunFailed(parts))
     }

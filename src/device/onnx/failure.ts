@@ -14,6 +14,8 @@ const detailOf = (message: string): string => message.replace(/\s*\/[^\s:]+\.(cc
 
 /** The error that a caller of the device sees for what was thrown; anything unknown is thrown on, as a bug. */
 export const deviceFailure = failureBy({
+  // Dawn's words
+  isLost: (message) => /device (?:is |was )?lost|\[Device[^\]]*\] is lost/i.test(message),
   isMemory: ({ message }) => /bad_alloc|Failed to allocate memory/.test(message),
   read: (error) =>
     error instanceof OrtFailure ? { node: nodeOf(error.message), detail: detailOf(error.message) } : undefined

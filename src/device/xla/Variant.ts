@@ -89,8 +89,18 @@ export class Variant {
 
   /** Starts a run with feeds that fit the program and have these sizes. */
   start(feeds: Feeds, into: Into, sizes: Sizes): Started {
-    const scalars = this.#scalars(sizes)
     const spent: Array<Laid> = []
+    try {
+      return { ...this.#started(feeds, into, sizes, spent), spent }
+    } catch (error) {
+      for (const buffer of spent) buffer.destroy()
+      throw error
+    }
+  }
+
+  /** Starts the program; what is needed once goes to `spent`. */
+  #started(feeds: Feeds, into: Into, sizes: Sizes, spent: Array<Laid>): Omit<Started, "spent"> {
+    const scalars = this.#scalars(sizes)
     const once = (buffer: Laid): Laid => {
       spent.push(buffer)
       return buffer
@@ -118,6 +128,6 @@ export class Variant {
       if (place !== undefined) place.adopt(outputs[i]!)
       else fetched.push({ name, buffer: once(outputs[i]!) })
     })
-    return { events, fetched, spent }
+    return { events, fetched }
   }
 }

@@ -3,6 +3,7 @@ import { Effect, type Scope } from "effect"
 import { type DeviceError, deviceError, LibraryMissing, MeshUnfit } from "../DeviceError.ts"
 import { type Mesh, meshDevices, meshText } from "../mesh.ts"
 import type { Client } from "./Client.ts"
+import { openFailure } from "./failure.ts"
 import { closeClient, openClient, PluginAbsent } from "./openClient.ts"
 import { PjrtFailure } from "./pjrt.ts"
 import { mostCpuDevices, type Plugin } from "./plugins.ts"
@@ -24,10 +25,7 @@ export const acquire = Effect.fnUntraced(function* (
       try: () => openClient(plugin, options),
       catch: (error) => {
         if (error instanceof PluginAbsent) return deviceError(new LibraryMissing({ detail: error.message }))
-        if (error instanceof PjrtFailure) {
-          const detail = `${plugin.provider} gives no device: ${error.message} (code ${error.code})`
-          return deviceError(new LibraryMissing({ detail }))
-        }
+        if (error instanceof PjrtFailure) return openFailure(plugin.provider, error)
         throw error
       }
     }),

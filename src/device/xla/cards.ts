@@ -4,6 +4,7 @@
 import { existsSync, readFileSync } from "node:fs"
 import { look, type Missing, tellFound } from "../look.ts"
 import { Client } from "./Client.ts"
+import { openFailure } from "./failure.ts"
 import { memoryShare, openPlugin, PluginAbsent } from "./openClient.ts"
 import { type OptionValue, PjrtFailure } from "./pjrt.ts"
 import { cudaPlugin, locatePlugin } from "./plugins.ts"
@@ -66,6 +67,12 @@ const lookingOptions = (): Readonly<Record<string, OptionValue>> => ({
   memory_fraction: memoryShare()
 })
 
+/** Why the plugin shows no card: somebody else has it, or it finds none. */
+export const unopened = (error: PjrtFailure): string => {
+  const { reason } = openFailure(cudaPlugin.provider, error)
+  return reason._tag === "AdapterBusy" ? reason.message : `the plugin finds no card: ${error.message.split("\n")[0]}`
+}
+
 const here = async (): Promise<Cards | Missing> => {
   try {
     const client = await Client.open(openPlugin(locatePlugin(cudaPlugin)), lookingOptions())
@@ -75,7 +82,7 @@ const here = async (): Promise<Cards | Missing> => {
     }))
     return { cards }
   } catch (error) {
-    if (error instanceof PjrtFailure) return { missing: `the plugin finds no card: ${error.message.split("\n")[0]}` }
+    if (error instanceof PjrtFailure) return { missing: unopened(error) }
     if (error instanceof PluginAbsent) return { missing: error.message }
     throw error
   }

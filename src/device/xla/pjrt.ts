@@ -21,6 +21,13 @@ import {
 /** Versions of the API that were tried; a plugin's minor version must not be older. */
 export const apiVersion = { major: 0, oldestMinor: 54 }
 
+/** Why a plugin of a version is not used; undefined for one that is. */
+export const versionProblem = ({ major, minor }: { readonly major: number; readonly minor: number }) =>
+  major === apiVersion.major && minor >= apiVersion.oldestMinor
+    ? undefined
+    : `it speaks PJRT API ${major}.${minor}; wanted is ${apiVersion.major}.${apiVersion.oldestMinor} or a later ` +
+      `${apiVersion.major}.x: \`exp device install\` brings one`
+
 /** Functions by name, in the order of the struct. */
 const order = `Error_Destroy Error_Message Error_GetCode
 Plugin_Initialize Plugin_Attributes
@@ -212,15 +219,8 @@ export class Pjrt {
     pin(path)
     const head = new DataView(bytesAt(table, headBytes).buffer)
     this.version = { major: head.getInt32(32, true), minor: head.getInt32(36, true) }
-    const { major, minor } = this.version
-    if (major !== apiVersion.major || minor < apiVersion.oldestMinor) {
-      const wanted = `${apiVersion.major}.${apiVersion.oldestMinor} or a later ${apiVersion.major}.x`
-      throw new PjrtFailure(
-        "GetPjrtApi",
-        codes.unimplemented,
-        `it speaks PJRT API ${major}.${minor}; wanted is ${wanted}`
-      )
-    }
+    const problem = versionProblem(this.version)
+    if (problem !== undefined) throw new PjrtFailure("GetPjrtApi", codes.unimplemented, problem)
     const bytes = Number(head.getBigUint64(0, true))
     const pointers = pointersAt(table + BigInt(headBytes), Math.min(order.length, (bytes - headBytes) / 8))
     pointers.forEach((address, i) => {

@@ -1,10 +1,15 @@
 /** What is known of cards without one: the driver's words, shares of memory, and why there is none. */
+import { mkdirSync, writeFileSync } from "node:fs"
+import { dirname, join } from "node:path"
 import { describe, expect, it } from "vitest"
 import { cardBatch, shareOf, usualBatch } from "../../../src/device/microBatch.ts"
-import { driverProblem, driverVersion, findCards } from "../../../src/device/xla/cards.ts"
+import { driver, driverProblem, driverVersion, findCards } from "../../../src/device/xla/cards.ts"
 import { memoryShare, PluginAbsent } from "../../../src/device/xla/openClient.ts"
-import { cudaPlugin, locatePlugin, pluginOf } from "../../../src/device/xla/plugins.ts"
+import { cudaPlugin, locatePlugin, pluginFolder, pluginOf, receiptFile } from "../../../src/device/xla/plugins.ts"
 import { placesPerMicroBatch } from "../../../src/models/score.ts"
+import { freshFolder } from "../../support/folders.ts"
+
+const fresh = freshFolder("cards")
 
 describe("a card's driver", () => {
   it("is read from the kernel module's words, open or not", () => {
@@ -35,6 +40,25 @@ describe("cards", () => {
       })
     } else if ("missing" in found) expect(found.missing).toMatch(/driver|card/)
     else expect(found.cards.length).toBeGreaterThan(0)
+  })
+
+  it("behind a plugin that is damaged: its file is named, after the driver where that is wrong too", async () => {
+    const saved = process.env["OVERTONE_CACHE"]
+    process.env["OVERTONE_CACHE"] = fresh()
+    try {
+      const library = join(pluginFolder(cudaPlugin), cudaPlugin.library)
+      mkdirSync(dirname(library), { recursive: true })
+      writeFileSync(library, "half of a wheel")
+      writeFileSync(join(pluginFolder(cudaPlugin), receiptFile), "{}")
+      const found = await findCards()
+      const missing = "missing" in found ? found.missing : ""
+      expect(missing).toMatch(/xla_cuda_plugin\.so cannot be opened: /)
+      const problem = driverProblem(driver())
+      if (problem !== null) expect(missing.startsWith(`${problem}. `)).toBe(true)
+    } finally {
+      if (saved === undefined) delete process.env["OVERTONE_CACHE"]
+      else process.env["OVERTONE_CACHE"] = saved
+    }
   })
 
   it("give a task a share of their memory, nine tenths unless the environment says another", () => {

@@ -5,7 +5,7 @@ import { locateLibrary } from "../../../src/device/onnx/library.ts"
 import { Client } from "../../../src/device/xla/Client.ts"
 import { compileOptions } from "../../../src/device/xla/compileOptions.ts"
 import { Executable } from "../../../src/device/xla/Executable.ts"
-import { namedValues, Pjrt, PjrtFailure, textAt } from "../../../src/device/xla/pjrt.ts"
+import { namedValues, Pjrt, PjrtFailure, textAt, versionProblem } from "../../../src/device/xla/pjrt.ts"
 import { cpuPlugin, locatePlugin } from "../../../src/device/xla/plugins.ts"
 import type { Laid } from "../../../src/device/xla/Spread.ts"
 import { absent, titled } from "./support.ts"
@@ -62,6 +62,17 @@ it("a library that is no plugin is refused with its name", () => {
   const located = locateLibrary()
   if (!("path" in located)) return
   expect(() => new Pjrt(located.path)).toThrow(/GetPjrtApi/)
+})
+
+it.each([
+  [0, 53, /^it speaks PJRT API 0\.53; wanted is 0\.54 or a later 0\.x: `exp device install` brings one$/],
+  [1, 60, /^it speaks PJRT API 1\.60; wanted/],
+  [0, 54, undefined],
+  [0, 116, undefined]
+])("a plugin of version %i.%i", (major, minor, refusal) => {
+  const problem = versionProblem({ major, minor })
+  if (refusal === undefined) expect(problem).toBeUndefined()
+  else expect(problem).toMatch(refusal)
 })
 
 describe.skipIf(absent !== undefined)(titled("the CPU plugin"), () => {
