@@ -8,9 +8,9 @@ import { json } from "./root.ts"
 const install = Command.make(
   "install",
   {
-    name: Argument.Literals("NAME", ["cpu", "nvidia", "nvidia-compiler"]).pipe(
+    name: Argument.Literals("NAME", ["cpu", "nvidia", "nvidia-compiler", "amd", "intel", "tpu", "apple"]).pipe(
       Argument.withDescription(
-        "cpu: XLA on the CPU, for tests; nvidia: XLA on NVIDIA's cards; nvidia-compiler: of it what compiles without a card"
+        "cpu: XLA on the CPU, for tests; nvidia: XLA on NVIDIA's cards; nvidia-compiler: of it what compiles without a card; amd, intel, tpu, apple: other makers' plugins, not run by us"
       )
     ),
     from: Flag.String("from").pipe(
@@ -39,9 +39,11 @@ const install = Command.make(
     )
     if (done instanceof InstallFailed) return yield* usage(`${plugin.provider}: ${done.message}`)
     const { folder, state } = done
-    const { provider, version } = plugin
-    if (json) return yield* Console.log(JSON.stringify({ provider, version, folder, state }))
+    const { provider, untried, version } = plugin
+    if (json)
+      return yield* Console.log(JSON.stringify({ provider, version, folder, state, tried: untried === undefined }))
     yield* Console.log(`${provider} ${version} ${state === "present" ? "is there already" : "is installed"}: ${folder}`)
+    if (untried !== undefined) yield* Console.log(`Not run by us. It needs ${untried}.`)
   })
 ).pipe(
   Command.withDescription("Install a device's plugin in the user's cache"),

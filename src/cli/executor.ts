@@ -110,9 +110,9 @@ export const look = async (
     const found = await findCards()
     return "missing" in found ? found : { cards: found.cards.length }
   }
-  if (provider === "xla:cpu") {
-    const { cpuPlugin, locatePlugin } = await import("../device/xla/plugins.ts")
-    const found = locatePlugin(cpuPlugin)
+  if (provider !== "webgpu") {
+    const { locatePlugin, pluginOf } = await import("../device/xla/plugins.ts")
+    const found = locatePlugin(pluginOf(provider)!)
     return "missing" in found ? found : {}
   }
   const { findAdapter } = await import("../device/onnx/webgpu/adapter.ts")

@@ -156,14 +156,19 @@ const cuda = async (plugin: string, looking: () => Promise<Cards | Missing>): Pr
 
 /** Plugins of XLA: installed and of a version that is spoken here, or what would bring them. */
 const xla = async (looking: () => Promise<Cards | Missing>): Promise<ReadonlyArray<Check>> => {
-  const { cpuPlugin, cudaPlugin, installCommand, locatePlugin, mostCpuDevices } = await import(
-    "../device/xla/plugins.ts"
-  )
+  const { installCommand, locatePlugin, mostCpuDevices, plugins } = await import("../device/xla/plugins.ts")
   const checks: Array<Check> = []
-  for (const plugin of [cpuPlugin, cudaPlugin]) {
+  for (const plugin of plugins) {
     const located = locatePlugin(plugin)
     if ("missing" in located) {
-      checks.push(ok(`xla ${plugin.name}`, `not installed (\`${installCommand(plugin)}\` would bring it)`))
+      // other makers' plugins are shown where they are
+      if (plugin.untried === undefined)
+        checks.push(ok(`xla ${plugin.name}`, `not installed (\`${installCommand(plugin)}\` would bring it)`))
+      continue
+    }
+    if (plugin.untried !== undefined) {
+      const there = `${plugin.provider} ${plugin.version}, ${located.path}`
+      checks.push(warn(`xla ${plugin.name}`, there, `Not run by us. It needs ${plugin.untried}.`))
       continue
     }
     try {

@@ -3,11 +3,13 @@ import { existsSync, realpathSync, statSync } from "node:fs"
 import { dirname, join, relative, resolve } from "node:path"
 import { Effect, Option } from "effect"
 import { Command, Flag } from "effect/cli"
-import type { DeviceName } from "../dsl/executor.ts"
 import { usage } from "./failure.ts"
 
-/** What `--device` may name. */
-export const devices = ["auto", "cpu", "webgpu", "xla:cpu", "xla:cuda"] as const satisfies ReadonlyArray<DeviceName>
+/** What `--device` may name: those of an executor file (`dsl/executor.ts`, which is loaded where one is read; a test compares). */
+export const devices = [
+  ...(["auto", "cpu", "webgpu", "xla:cpu", "xla:cuda"] as const),
+  ...(["xla:rocm", "xla:oneapi", "xla:tpu", "xla:metal"] as const)
+] as const
 export type Device = (typeof devices)[number]
 
 export const root = Command.make("exp").pipe(

@@ -18,7 +18,18 @@ import { child, type LocatedMap, plain } from "./located.ts"
 import { InvalidExecutor, type Problem, problemAt, tidy } from "./problems.ts"
 
 /** What `--device` and the key `device` may name; `auto` is decided by the command. */
-export const deviceNames = ["auto", "cpu", "webgpu", "xla:cpu", "xla:cuda"] as const
+export const deviceNames = [
+  "auto",
+  "cpu",
+  "webgpu",
+  "xla:cpu",
+  "xla:cuda",
+  // other makers' plugins, not run by us
+  "xla:rocm",
+  "xla:oneapi",
+  "xla:tpu",
+  "xla:metal"
+] as const
 export type DeviceName = (typeof deviceNames)[number]
 
 const count = Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 99_999 }))

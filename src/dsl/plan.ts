@@ -73,7 +73,7 @@ interface Sources {
  * edited writer is another science), and the users' modules that its encoded parameters name.
  */
 export const withBackend = ({ module, parts, device }: AnyStage, provider: string, params: Json): Sources => {
-  const backend = device ? backends[provider] : undefined
+  const backend = device ? backends[provider.replace(/^xla:.*/, "xla")] : undefined
   return { module, parts: [...parts, ...(backend === undefined ? [] : [backend]), ...codeModules(params)] }
 }
 
@@ -82,8 +82,7 @@ const backend = (path: string): string => fileOrNothing(fileURLToPath(new URL(pa
 const backends: Readonly<Record<string, string>> = {
   cpu: backend("../device/onnx/OnnxCpu"),
   webgpu: backend("../device/onnx/OnnxWebGpu"),
-  "xla:cpu": backend("../device/xla/XlaDevice"),
-  "xla:cuda": backend("../device/xla/XlaDevice")
+  xla: backend("../device/xla/XlaDevice")
 }
 
 /** Cells and their tasks, each key once, inputs before users. */

@@ -62,28 +62,37 @@ type Message =
   | { readonly _tag: "Ended"; readonly key: string; readonly result: Result; readonly seconds: number }
   | { readonly _tag: "Fatal"; readonly error: IndexError }
 
+/** Of a plan: what its tasks compute on. */
+interface Classes {
+  readonly tasks: ReadonlyArray<Pick<PlannedTask, "class">>
+}
+
 /** CPU threads that a task keeps busy. */
 export const threadsOf = (task: Pick<PlannedTask, "class">): number => Math.max(1, task.class?.threads ?? 1)
 
 /** How many tasks fit on the processor at once: floor(cores / threads of the widest), at least one. */
-export const cpuSlots = (plan: Pick<Plan, "tasks">, cores = availableParallelism()): number =>
+export const cpuSlots = (plan: Classes, cores = availableParallelism()): number =>
   Math.max(1, Math.floor(cores / Math.max(1, ...plan.tasks.map(threadsOf))))
 
 const onCard = (task: Pick<PlannedTask, "class">): boolean => task.class?.provider === "xla:cuda"
 
+/** On a card that is not counted: WebGPU's adapter, and what makers other than NVIDIA have. */
+const alone = ({ class: asked }: Pick<PlannedTask, "class">): boolean =>
+  asked !== null && !["cpu", "xla:cpu", "xla:cuda"].includes(asked.provider)
+
 /**
  * How many tasks run at once: as many as are asked for, else as many as fit. There are never more tasks than their cards
- * are enough for; one that has all devices of a mesh on the CPU, or a WebGPU adapter, is alone whatever is asked for.
+ * are enough for; one that has all devices of a mesh on the CPU, or a card that is not counted, is alone whatever is asked for.
  */
 export const slotsOf = (
-  plan: Pick<Plan, "tasks">,
+  plan: Classes,
   { cards = 1, cores, jobs, mesh }: Pick<RunOptions, "jobs" | "mesh" | "cards" | "cores">
 ): number => {
   if (plan.tasks.some(onCard)) {
     const room = tasksOnCards(cards, mesh)
     return Math.min(jobs ?? room, room)
   }
-  if (mesh !== undefined || plan.tasks.some((task) => task.class?.provider === "webgpu")) return 1
+  if (mesh !== undefined || plan.tasks.some(alone)) return 1
   return jobs ?? cpuSlots(plan, cores)
 }
 

@@ -35,7 +35,7 @@ import { xlaNumericClass } from "./numericClass.ts"
 import { inShares, Placing } from "./Placing.ts"
 import { digestOf, ProgramEntry } from "./ProgramEntry.ts"
 import { PjrtFailure } from "./pjrt.ts"
-import { cacheFolder, type Plugin, pluginIdentity } from "./plugins.ts"
+import { cacheFolder, isGpu, type Plugin, pluginIdentity } from "./plugins.ts"
 import { gatherUp, type Laid } from "./Spread.ts"
 import { Unshardable } from "./sharding.ts"
 import { type Feeds, type Into, type Sizes, Variant } from "./Variant.ts"
@@ -158,7 +158,7 @@ const make = Effect.fnUntraced(function* (options: XlaOptions) {
     const signature = { arguments: written.inputs.length, outputs, mesh }
     const fast = quick || (plugin.name === "cpu" && elementsOf(program) < smallProgram)
     const partitions = mesh === undefined ? 1 : meshDevices(mesh)
-    const ordered = deterministic && plugin.name !== "cpu"
+    const ordered = deterministic && isGpu(plugin)
     const flags = { ...(fast ? quickFlags : {}), ...(ordered ? deterministicFlags : {}) }
     const settings = compileOptions({ flags, partitions })
     const executable = await compiler.compile(written, signature, settings)
@@ -176,7 +176,7 @@ const make = Effect.fnUntraced(function* (options: XlaOptions) {
   const entryOf = (given: Program): ProgramEntry => {
     const computed = dtype === "bf16" ? bf16Of(given) : given
     // the CPU plugin forgets barriers before it orders a program
-    const program = plugin.name === "cuda" ? inOrder(computed) : computed
+    const program = isGpu(plugin) ? inOrder(computed) : computed
     const digest = digestOf(program)
     const entry = entries.get(digest) ?? new ProgramEntry(program, placing?.bucket, { attention: fused })
     entries.delete(digest)

@@ -3,7 +3,7 @@ import { addressText, type Hosts, HostsApart } from "../hosts.ts"
 import { Client } from "./Client.ts"
 import { type Joined, joinHosts } from "./hosts/join.ts"
 import { type OptionValue, Pjrt } from "./pjrt.ts"
-import { locatePlugin, type Plugin } from "./plugins.ts"
+import { isGpu, locatePlugin, type Plugin } from "./plugins.ts"
 
 /** The plugin cannot be had; the message says why. */
 export class PluginAbsent extends Error {}
@@ -98,9 +98,11 @@ const optionsOf = (
   plugin: Plugin,
   { cpuDevices = 1, hosts }: ClientOptions
 ): Readonly<Record<string, OptionValue>> => ({
-  ...(plugin.name === "cpu"
-    ? { cpu_device_count: BigInt(cpuDevices) }
-    : { memory_fraction: memoryShare(), preallocate: true }),
+  ...(plugin.name === "cpu" ? { cpu_device_count: BigInt(cpuDevices) } : {}),
+  ...(isGpu(plugin) ? { memory_fraction: memoryShare(), preallocate: true } : {}),
+  // as JAX names them; the CUDA plugin is the default
+  ...(plugin.name === "rocm" ? { platform_name: "ROCM" } : {}),
+  ...(plugin.name === "oneapi" ? { platform_name: "SYCL" } : {}),
   ...(hosts === undefined ? {} : { num_nodes: BigInt(hosts.count), node_id: BigInt(hosts.id) })
 })
 

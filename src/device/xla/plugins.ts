@@ -17,12 +17,16 @@ export interface Wheel {
 
 export interface Plugin {
   /** Names its folder; devices are `--device xla:NAME`. */
-  readonly name: "cpu" | "cuda" | "cuda-compiler"
+  readonly name: "cpu" | "cuda" | "cuda-compiler" | "rocm" | "oneapi" | "tpu" | "metal"
   readonly provider: string
   readonly version: string
   /** The library, below the folder that the wheels are unpacked into. */
   readonly library: string
   readonly wheels: ReadonlyArray<Wheel>
+  /** What the library runs on; default `linux-x64`. */
+  readonly host?: string
+  /** Of what nobody here has run, on no machine: what it needs beside the wheels. */
+  readonly untried?: string
 }
 
 /**
@@ -95,15 +99,89 @@ export const cudaCompiler: Plugin = {
   )
 }
 
+/**
+ * Other makers' plugins, by what their wheels say: they are installed like the others and opened through the same API. **Not run by
+ * us**: their digests are those that the index states, and the places of the libraries were read in the wheels' lists of files.
+ */
+const untriedPlugins = {
+  amd: {
+    name: "rocm",
+    provider: "xla:rocm",
+    version: "0.12.0",
+    library: "jax_plugins/xla_rocm10/xla_rocm_plugin.so",
+    untried: "AMD's driver and ROCm 10.1",
+    wheels: wheels([
+      [
+        "jax-rocm10-pjrt",
+        "0.12.0",
+        "py3-none-manylinux_2_27_x86_64.whl",
+        "45ee7b471b71a582ce165dd63069b10d1d8923d849b61b6fa8783f1d13294edb"
+      ]
+    ])
+  },
+  intel: {
+    name: "oneapi",
+    provider: "xla:oneapi",
+    version: "0.11.2",
+    library: "jax_plugins/xla_oneapi/xla_oneapi_plugin.so",
+    untried: "Intel's driver and the runtime of oneAPI",
+    wheels: wheels([
+      [
+        "jax-oneapi-pjrt",
+        "0.11.2",
+        "py3-none-manylinux_2_27_x86_64.whl",
+        "ae7250c5d4459dcfedf4de1bf683edfef0502861e44b6e9bfaa7d8133b4292c1"
+      ]
+    ])
+  },
+  tpu: {
+    name: "tpu",
+    provider: "xla:tpu",
+    version: "0.0.51",
+    library: "libtpu/libtpu.so",
+    untried: "a virtual machine with TPUs of Google Cloud, whose terms the wheel is under",
+    wheels: wheels([
+      [
+        "libtpu",
+        "0.0.51",
+        "cp312-cp312-manylinux_2_31_x86_64.whl",
+        "aeb662a3174a89fd9a94ac64c965a72f43c65436f5546abbcb8968c9d9552631"
+      ]
+    ])
+  },
+  apple: {
+    name: "metal",
+    provider: "xla:metal",
+    version: "0.0.5",
+    library: "metal_pjrt_core/pjrt_c_api_mtl_plugin.dylib",
+    host: "darwin-arm64",
+    untried: "macOS 26",
+    wheels: wheels([
+      [
+        "metal-pjrt-core",
+        "0.0.5",
+        "py3-none-macosx_26_0_arm64.whl",
+        "6f6cde411b7b2ef08bd3afc48b68bf09df52ef20007ff3321bf13ab885e7bbfe"
+      ]
+    ])
+  }
+} as const satisfies Readonly<Record<string, Plugin>>
+
+/** Whether XLA's GPU backend is in it, with its options and flags. */
+export const isGpu = ({ name }: Plugin): boolean => name === "cuda" || name === "rocm" || name === "oneapi"
+
+/** Every plugin that a device is named after. */
+export const plugins: ReadonlyArray<Plugin> = [cpuPlugin, cudaPlugin, ...Object.values(untriedPlugins)]
+
 /** The plugin behind `--device xla:NAME`; undefined for any other device. */
-export const pluginOf = (provider: string): Plugin | undefined =>
-  [cpuPlugin, cudaPlugin].find((plugin) => plugin.provider === provider)
+export const pluginOf = (provider: string): Plugin | undefined => plugins.find((plugin) => plugin.provider === provider)
 
 /** What `exp device install` calls each plugin. */
 export const installable: Readonly<Record<string, Plugin>> = {
   cpu: cpuPlugin,
   nvidia: cudaPlugin,
-  "nvidia-compiler": cudaCompiler
+  "nvidia-compiler": cudaCompiler,
+  ...untriedPlugins
 }
 
 /** The command that installs a plugin. */

@@ -60,10 +60,9 @@ export const installPlugin = async (
   if (existsSync(join(folder, receiptFile)) && existsSync(join(folder, plugin.library))) {
     return { folder, state: "present" }
   }
-  if (process.platform !== "linux" || process.arch !== "x64") {
-    throw new InstallFailed(
-      `the pinned wheels of ${plugin.provider} are for linux-x64, not ${process.platform}-${process.arch}`
-    )
+  const [wanted, here] = [plugin.host ?? "linux-x64", `${process.platform}-${process.arch}`]
+  if (wanted !== here) {
+    throw new InstallFailed(`the pinned wheels of ${plugin.provider} are for ${wanted}, not ${here}`)
   }
   const source = from === undefined ? undefined : resolve(from)
   if (source !== undefined && !existsSync(source)) throw new InstallFailed(`there is no folder ${source}`)
