@@ -43,7 +43,10 @@ describe("a mistake is told with its place and remedy", () => {
   it.each<readonly [string, RegExp]>([
     ["device: [cpu\n", /^e\.yaml:2:1 not YAML/],
     ["- cpu\n", /^e\.yaml:1:1 an executor file has lines of the form `key: value`; this is a list$/],
-    ["device: cuda\n", /^e\.yaml:1:9 device: expected one of auto, cpu, webgpu, xla:cpu, xla:cuda, .*xla:metal; got cuda$/],
+    [
+      "device: cuda\n",
+      /^e\.yaml:1:9 device: expected one of auto, cpu, webgpu, xla:cpu, xla:cuda, .*xla:metal; got cuda$/
+    ],
     ["devise: cpu\n", /^e\.yaml:1:1 devise: no key devise here \(did you mean devices?\?\)$/],
     ["jobs: 0\n", /^e\.yaml:1:7 jobs: expected a value between 1 and 99999; got 0$/],
     ["jobs: 1.5\n", /^e\.yaml:1:7 jobs: expected an integer; got 1\.5$/],
