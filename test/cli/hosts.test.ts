@@ -1,0 +1,53 @@
+/** Several hosts on the command line: a run says that it has one, and what is wrong with the environment comes before any waiting. */
+import { existsSync, mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+import { TestConsole } from "effect/testing"
+import { afterAll, afterEach, vi } from "vitest"
+import { main } from "../../src/main.ts"
+
+const home = mkdtempSync(join(tmpdir(), "overtone-cli-hosts-"))
+const climb = join(import.meta.dirname, "project", "experiments", "climb.yaml")
+
+describe("several hosts", () => {
+  afterEach(() => vi.unstubAllEnvs())
+  afterAll(() => rmSync(home, { recursive: true, force: true }))
+
+  const ends = (
+    argv: ReadonlyArray<string>,
+    environment: Readonly<Record<string, string>>,
+    said: RegExp
+  ): Effect.Effect<void> =>
+    Effect.gen(function* () {
+      for (const [name, value] of Object.entries(environment)) vi.stubEnv(name, value)
+      const warehouse = join(home, "store")
+      const code = yield* main(["--warehouse", warehouse, ...argv])
+      const errors = (yield* TestConsole.errorLines).join("\n")
+      assert.strictEqual(code, 2, errors)
+      assert.match(errors, said)
+      assert.isFalse(existsSync(warehouse))
+    }).pipe(Effect.provide(TestConsole.layer))
+
+  const two = { OVERTONE_COORDINATOR: "127.0.0.1:9", OVERTONE_HOSTS: "2", OVERTONE_HOST_ID: "0" }
+
+  it.live("a run of one of several hosts ends before any task", () =>
+    ends(["run", climb], two, /OVERTONE_HOSTS=2: a task runs on one host in this version\. Unset it/)
+  )
+
+  it.live("half of what has to be said is refused", () =>
+    ends(["run", climb], { OVERTONE_HOSTS: "2" }, /OVERTONE_HOSTS=2 needs OVERTONE_COORDINATOR, the address HOST:PORT/)
+  )
+
+  it.live("exp device hosts: on a device of one host, and without any", () =>
+    Effect.andThen(
+      ends(["device", "hosts", "--device", "cpu"], two, /the device cpu is of one host: name xla:cuda/),
+      ends(
+        ["device", "hosts", "--device", "xla:cpu"],
+        { OVERTONE_COORDINATOR: "", OVERTONE_HOSTS: "", OVERTONE_HOST_ID: "" },
+        /no hosts are named: set OVERTONE_COORDINATOR, OVERTONE_HOSTS and OVERTONE_HOST_ID/
+      )
+    )
+  )
+})
