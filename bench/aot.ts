@@ -40,7 +40,8 @@ const compile = async (name: string, work: Work) => {
     stored
   } = work.make(mesh === undefined ? 1 : axisSize(mesh, "data") * axisSize(mesh, "fsdp"))
   const cards = mesh === undefined ? 1 : meshDevices(mesh)
-  const topology = new Topology(openPlugin(locateCompiler()), h100, cards)
+  const { hosts = 1 } = work
+  const topology = new Topology(openPlugin(locateCompiler()), h100, cards, hosts)
   const before = process.cpuUsage()
   const { compiled, written } = await compileFor(topology, program, sizes, {
     dtype,
@@ -55,7 +56,7 @@ const compile = async (name: string, work: Work) => {
   const sharing = mesh === undefined ? 1 : axisSize(mesh, "fsdp") * axisSize(mesh, "model")
   const memory = compiled.memory()
   const hlo = compiled.module()
-  const { attentionFlops, calls, collectives, products } = accountOf(hlo)
+  const { attentionFlops, betweenHosts, calls, collectives, products } = accountOf(hlo, cards / hosts)
   if (values.folder !== undefined) {
     mkdirSync(values.folder, { recursive: true })
     writeFileSync(join(values.folder, `${name}.mlir`), written.text)
@@ -91,7 +92,10 @@ const compile = async (name: string, work: Work) => {
     scoreMatrices: products.filter(
       ({ depth, shape: { dims } }) => dims.length > 2 && dims.at(-1) === time && depth === width
     ).length,
-    collectiveBytes: collectives
+    collectiveBytes: collectives,
+    hosts,
+    /** Of these, what comes of exchanges between hosts. */
+    betweenHostsBytes: betweenHosts
   }
 }
 

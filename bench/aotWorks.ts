@@ -47,6 +47,8 @@ export interface Work {
   readonly make: (sharing: number) => Made
   /** The cards that share it; one where it is left out. */
   readonly mesh?: string
+  /** The hosts that they are on, in equal shares; one where it is left out. */
+  readonly hosts?: number
 }
 
 /** A table's parameters as tensors that stay, and what goes with each of them. */
@@ -253,6 +255,26 @@ export const works: Readonly<Record<string, Work>> = {
   "train17m full, data=4": {
     ...training(small, { rows: 8, time: 1024, answer: 1023, rematerialised: false }),
     mesh: "data=4"
+  },
+  "train17m full, 2 hosts, data=8": {
+    ...training(small, { rows: 8, time: 1024, answer: 1023, rematerialised: false }),
+    mesh: "data=8",
+    hosts: 2
+  },
+  "train17m full, 2 hosts, data=2,fsdp=4": {
+    ...training(small, { rows: 8, time: 1024, answer: 1023, rematerialised: false }),
+    mesh: "data=2,fsdp=4",
+    hosts: 2
+  },
+  "train17m full, 2 hosts, fsdp=8": {
+    ...training(small, { rows: 8, time: 1024, answer: 1023, rematerialised: false }),
+    mesh: "fsdp=8",
+    hosts: 2
+  },
+  "0.5B full, 2 hosts, data=2,fsdp=4": {
+    ...training(half, { ...long, rematerialised: true }),
+    mesh: "data=2,fsdp=4",
+    hosts: 2
   },
   "0.5B full, data=4": { ...training(half, { ...long, rematerialised: true }), mesh: "data=4" },
   "0.5B lora, data=4": { ...training(half, { ...long, rematerialised: true, lora: r32 }), mesh: "data=4" },

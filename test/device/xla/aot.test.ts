@@ -153,10 +153,16 @@ describe.skipIf(absent !== undefined)(titled("compiling for an H100 without one"
     topology.destroy()
   })
 
-  it("knows several cards", () => {
-    const topology = new Topology(pjrt(), h100, 4)
-    expect(topology.devices).toBe(4)
-    topology.destroy()
+  it("knows several cards, and several hosts", () => {
+    for (const [cards, hosts] of [
+      [4, 1],
+      [8, 2]
+    ] as const) {
+      const topology = new Topology(pjrt(), h100, cards, hosts)
+      expect([topology.devices, topology.processes]).toEqual([cards, hosts])
+      topology.destroy()
+    }
+    expect(() => new Topology(pjrt(), h100, 8, 3)).toThrow(RangeError)
   })
 
   it("what cannot be compiled, and a card that is none, are failures with a message", async () => {
@@ -230,4 +236,29 @@ describe.skipIf(absent !== undefined)(titled("compiling for an H100 without one"
     },
     60_000
   )
+
+  it("shared by eight cards of two hosts (data=2,fsdp=4): weights stay within a host, a quarter of each gradient goes between", async () => {
+    const mesh = parseMesh(undefined, "data=2,fsdp=4")!
+    const residents = new Map(
+      table.flatMap((spec) => ["", "grad:"].map((prefix) => [`${prefix}${spec.name}`, residentSpec(spec, prefix)]))
+    )
+    const topology = new Topology(pjrt(), h100, 8, 2)
+    const { compiled } = await compileFor(
+      topology,
+      training,
+      { time: 189, groups: 8, tokens: 512 },
+      { dtype: "bf16", over: { mesh, residents } }
+    )
+    const { betweenHosts, calls, collectives } = accountOf(compiled.module(), 4)
+    expect(calls).toMatchObject({ __cudnn$fmhaSoftmax: 2, __cudnn$fmhaSoftmaxBackward: 1 })
+    const weights = table.reduce((n, { shape }) => n + shape.reduce((a, b) => a * b, 1), 0)
+    const summed = (betweenHosts["all-reduce"] ?? 0) / (4 * weights)
+    // in float32; the tied embedding's twice, once for the head
+    expect(summed).toBeGreaterThan(0.25)
+    expect(summed).toBeLessThan(0.4)
+    const all = (bytes: Readonly<Record<string, number>>) => Object.values(bytes).reduce((a, b) => a + b, 0)
+    expect(all(betweenHosts)).toBeLessThan(0.6 * all(collectives))
+    compiled.destroy()
+    topology.destroy()
+  }, 120_000)
 })

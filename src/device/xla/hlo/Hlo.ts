@@ -2,6 +2,7 @@
  * An optimised program as XLA gives it back (xla/service/hlo.proto, HloModuleProto), as far as it is looked at here:
  * instructions with their types, what they call, and which outputs lie in which arguments.
  */
+import { type Groups, groupsOf } from "./groups.ts"
 import { Message } from "./wire.ts"
 
 /** A type: an array's elements and sizes; a tuple has parts instead. */
@@ -25,6 +26,8 @@ export interface Instruction {
   readonly config: string
   /** Sizes of the left operand of a product that are summed over. */
   readonly contracted: ReadonlyArray<number>
+  /** Devices among which a collective exchanges; none where it does not say. */
+  readonly groups: Groups
 }
 
 export interface Computation {
@@ -115,7 +118,8 @@ export const readModule = (bytes: Uint8Array): HloModule => {
           x
             .message(30)
             ?.numbers(1)
-            .map((axis) => left[axis] ?? 1) ?? []
+            .map((axis) => left[axis] ?? 1) ?? [],
+        groups: groupsOf(x)
       })
     }
     computations.set(each.number(5), { name: each.text(1), instructions: [...own.values()] })

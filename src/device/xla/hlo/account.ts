@@ -23,6 +23,8 @@ export interface Account {
   readonly attentionFlops: number
   /** Bytes that one device's collectives result in, by kind. */
   readonly collectives: Readonly<Record<string, number>>
+  /** Of these, what comes of exchanges in which several hosts take part. */
+  readonly betweenHosts: Readonly<Record<string, number>>
   /** The largest value of the entry computation and of loops, the tuples aside. */
   readonly largest: { readonly name: string; readonly bytes: number }
 }
@@ -63,10 +65,16 @@ const collectives = new Set([
   "collective-permute-start"
 ])
 
-export const accountOf = (module: HloModule): Account => {
+/** @param perHost devices of each host, counted up; all of one where it is left out */
+export const accountOf = (module: HloModule, perHost = Number.POSITIVE_INFINITY): Account => {
   const products: Array<Product> = []
   const calls: Record<string, number> = {}
   const moved: Record<string, number> = {}
+  const far: Record<string, number> = {}
+  /** Who does not say with whom it exchanges does so with all. */
+  const leavesHost = ({ groups }: Instruction) =>
+    Number.isFinite(perHost) &&
+    (groups.length === 0 || groups.some((ids) => new Set(ids.map((id) => Math.floor(id / perHost))).size > 1))
   let attention = 0
   let largest = { name: "", bytes: 0 }
   const visit = ({ instructions }: Computation, times: number, fused: boolean): void => {
@@ -89,8 +97,9 @@ export const accountOf = (module: HloModule): Account => {
       }
       if (collectives.has(x.opcode)) {
         const kind = x.opcode.replace("-start", "")
-        moved[kind] =
-          (moved[kind] ?? 0) + bytesOf(x.opcode.endsWith("start") ? (x.shape.parts.at(-1) ?? x.shape) : x.shape) * times
+        const bytes = bytesOf(x.opcode.endsWith("start") ? (x.shape.parts.at(-1) ?? x.shape) : x.shape) * times
+        moved[kind] = (moved[kind] ?? 0) + bytes
+        if (leavesHost(x)) far[kind] = (far[kind] ?? 0) + bytes
       }
       if (!fused && x.shape.parts.length === 0 && bytesOf(x.shape) > largest.bytes)
         largest = { name: x.name, bytes: bytesOf(x.shape) }
@@ -99,5 +108,5 @@ export const accountOf = (module: HloModule): Account => {
     }
   }
   visit(module.entry, 1, false)
-  return { products, calls, attentionFlops: attention, collectives: moved, largest }
+  return { products, calls, attentionFlops: attention, collectives: moved, betweenHosts: far, largest }
 }
