@@ -15,11 +15,13 @@ const tried = async (provider: string) => {
     { BadHosts, HostsApart, hostsOf },
     { pluginOf },
     { closeClient, openClientWith, PluginAbsent },
+    { openFailure },
     { PjrtFailure }
   ] = await Promise.all([
     import("../device/hosts.ts"),
     import("../device/xla/plugins.ts"),
     import("../device/xla/openClient.ts"),
+    import("../device/xla/failure.ts"),
     import("../device/xla/pjrt.ts")
   ])
   try {
@@ -34,7 +36,7 @@ const tried = async (provider: string) => {
     return { host: hosts.id, hosts: hosts.count, devices: devices.length, devicesEverywhere, kind, asked }
   } catch (error) {
     if (error instanceof BadHosts || error instanceof HostsApart || error instanceof PluginAbsent) return error.message
-    if (error instanceof PjrtFailure) return `${provider} makes no client: ${error.message} (code ${error.code})`
+    if (error instanceof PjrtFailure) return openFailure(provider, error).message
     throw error
   }
 }

@@ -154,6 +154,29 @@ const cuda = async (plugin: string, looking: () => Promise<Cards | Missing>): Pr
   return ok("xla cuda", `${plugin}; driver ${driver() ?? "unknown"}; ${cards.join(", ")}`)
 }
 
+/** Several hosts, where the environment speaks of them. */
+export const several = async (
+  environment: Readonly<Record<string, string | undefined>>
+): Promise<ReadonlyArray<Check>> => {
+  const { addressText, BadHosts, hostsOf } = await import("../device/hosts.ts")
+  try {
+    const named = hostsOf(environment)
+    if (named === undefined) return []
+    const here = `host ${named.id} of ${named.count}, which meet at ${addressText(named.coordinator)}`
+    return [
+      warn(
+        "hosts",
+        here,
+        "Tasks have one host in this version; `exp device hosts`, run on each, tries a client over all."
+      )
+    ]
+  } catch (error) {
+    if (error instanceof BadHosts)
+      return [fail("hosts", error.message, "Correct it, or unset it: docs/gpu.md, Several hosts.")]
+    throw error
+  }
+}
+
 /** Plugins of XLA: installed and of a version that is spoken here, or what would bring them. */
 const xla = async (looking: () => Promise<Cards | Missing>): Promise<ReadonlyArray<Check>> => {
   const { installCommand, locatePlugin, mostCpuDevices, plugins } = await import("../device/xla/plugins.ts")
@@ -250,6 +273,7 @@ export const examine = async (
     await onnxruntime(),
     await duckdb(),
     ...(await xla(looking)),
+    ...(await several(process.env)),
     await webgpu(),
     await executor(executorSaid, looking),
     warehouse(warehouseDir)

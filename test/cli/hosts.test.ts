@@ -6,6 +6,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { TestConsole } from "effect/testing"
 import { afterAll, afterEach, vi } from "vitest"
+import { several } from "../../src/cli/machine.ts"
 import { main } from "../../src/main.ts"
 
 const home = mkdtempSync(join(tmpdir(), "overtone-cli-hosts-"))
@@ -38,6 +39,19 @@ describe("several hosts", () => {
 
   it.live("half of what has to be said is refused", () =>
     ends(["run", climb], { OVERTONE_HOSTS: "2" }, /OVERTONE_HOSTS=2 needs OVERTONE_COORDINATOR, the address HOST:PORT/)
+  )
+
+  it.live("exp doctor speaks of them where the environment does", () =>
+    Effect.gen(function* () {
+      const said = (environment: Readonly<Record<string, string>>) => Effect.promise(() => several(environment))
+      assert.deepStrictEqual(yield* said({}), [])
+      const [named] = yield* said(two)
+      assert.strictEqual(named?.state, "warn")
+      assert.match(named?.detail ?? "", /^host 0 of 2, which meet at 127\.0\.0\.1:9$/)
+      const [wrong] = yield* said({ ...two, OVERTONE_HOST_ID: "2" })
+      assert.strictEqual(wrong?.state, "fail")
+      assert.match(wrong?.detail ?? "", /OVERTONE_HOST_ID=2 is none of 2 hosts/)
+    })
   )
 
   it.live("exp device hosts: on a device of one host, and without any", () =>

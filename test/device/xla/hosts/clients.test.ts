@@ -65,6 +65,8 @@ const two = async (
       child.stderr.setEncoding("utf8").on("data", (text) => (said.err += text))
       child.on("close", (code, signal) => {
         if (code === 0) resolve(JSON.parse(said.out))
+        // it killed itself
+        else if (signal === "SIGKILL") resolve([])
         else reject(new Error(`host ${id} ended with ${signal ?? code}: ${said.err}`))
       })
     })
@@ -85,23 +87,25 @@ describe.skipIf(compiler === undefined)(`a plugin over two hosts${why}`, () => {
   })
 
   it("asks as XLA does, of many threads at once and from under a blocked main thread; errors are its own", async () => {
-    const scenarios = ["own", "large", "try", "twice", "timeout"]
+    const scenarios = ["own", "many", "large", "try", "twice", "timeout"]
     const [zero, one] = await two(
       plugin,
       scenarios.map((scenario) => ({ scenario }))
     )
     for (const [id, seen] of [zero, one].entries()) {
-      const [own, large, tried, twice, timeout] = seen
+      const [own, many, large, tried, twice, timeout] = seen
       expect(own).toMatchObject({ index: id, devices: [2, 4] })
       // a get waits for what another thread of the process puts, while the event loop goes on
       expect(own!.said).toBe("mine")
       expect(own!.ticks).toBeGreaterThan(5)
+      // 0 + 1 + ... + 39
+      expect(many!.said).toBe("780")
       expect(large!.said).toBe("8388608 bytes, equal")
       // a key that is not there, and an empty value
       expect(tried!.said).toBe("5, then 0 bytes")
       expect(twice!.failed).toEqual([6, `the key twice/${id} is there already`])
       expect(timeout!.failed).toEqual([4, "no host has put the key nobody puts this within 200 ms"])
-      expect(timeout!.counts).toEqual({ get: 3, put: id === 0 ? 5 : 4, tryGet: 2 })
+      expect(timeout!.counts).toEqual({ get: 43, put: id === 0 ? 45 : 44, tryGet: 2 })
     }
   })
 
@@ -117,6 +121,13 @@ describe.skipIf(compiler === undefined)(`a plugin over two hosts${why}`, () => {
     expect(one!.failed).toEqual([9, "No visible cards"])
     expect(zero!.failed?.[0]).toBe(14)
     expect(zero!.failed?.[1]).toMatch(/host 1 \(127\.0\.0\.1:\d+\) is gone: No visible cards/)
+    expect(zero!.lost).toMatch(/host 1 .* No visible cards/)
+  })
+
+  it("where one host's process is killed, the other does not wait either", async () => {
+    const [[zero]] = await two(plugin, [{ scenario: "killed" }])
+    expect(zero!.failed?.[0]).toBe(14)
+    expect(zero!.failed?.[1]).toMatch(/host 1 \(.*\) is gone: its connection broke off/)
   })
 })
 

@@ -22,6 +22,8 @@ export interface Seen {
   readonly ticks?: number
   /** Code and message. */
   readonly failed?: readonly [number, string]
+  /** Who is gone, where somebody is. */
+  readonly lost?: string
   /** How often the plugin asked, so far. */
   readonly counts: { readonly get: number; readonly put: number; readonly tryGet: number }
 }
@@ -53,7 +55,8 @@ const host = async ({ clients, deadlineMs, later, plugin }: Task): Promise<Reado
     } catch (error) {
       if (!(error instanceof PjrtFailure)) throw error
       failure = error.message
-      seen.push({ failed: [error.code, error.message], counts: await joined.counts() })
+      const lost = await Promise.race([joined.lost, new Promise<undefined>((resolve) => setTimeout(resolve, 300))])
+      seen.push({ failed: [error.code, error.message], ...(lost && { lost }), counts: await joined.counts() })
     }
     clearInterval(timer)
   }

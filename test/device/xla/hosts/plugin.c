@@ -4,6 +4,7 @@
  * tells as its platform's version. Written from the layout of pjrt_c_api.h; nothing of that file is here.
  */
 #include <pthread.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -147,6 +148,35 @@ static Error *scenario(Client *c, const char *name) {
     if (error || (error = job.error)) return error;
     snprintf(c->said, sizeof c->said, "%s", value);
     return NULL;
+  }
+  if (!strcmp(name, "many")) {
+    /* keys of the other node, in the other order than it puts them */
+    enum { threads = 40 };
+    pthread_t ids[threads];
+    Job jobs[threads];
+    long sum = 0;
+    for (int i = 0; i < threads; i++) {
+      memset(&jobs[i], 0, sizeof jobs[i]);
+      jobs[i].client = c;
+      snprintf(jobs[i].key, sizeof jobs[i].key, "many/%ld/%d", 1 - c->node, threads - 1 - i);
+      pthread_create(&ids[i], NULL, get_job, &jobs[i]);
+    }
+    for (int i = 0; i < threads; i++) {
+      char text[16];
+      snprintf(key, sizeof key, "many/%ld/%d", c->node, i);
+      if ((error = put(c, key, text, snprintf(text, sizeof text, "%d", i)))) return error;
+    }
+    for (int i = 0; i < threads; i++) {
+      pthread_join(ids[i], NULL);
+      if (jobs[i].error) return jobs[i].error;
+      sum += atoi(jobs[i].value);
+    }
+    snprintf(c->said, sizeof c->said, "%ld", sum);
+    return NULL;
+  }
+  if (!strcmp(name, "killed")) {
+    if (c->node == 1) raise(SIGKILL);
+    return get(c, "nobody puts this", 60000, &value, &size);
   }
   if (!strcmp(name, "cardless")) return c->node == 0 ? exchange(c) : fail(9, "No visible cards", 16);
   return fail(3, name, strlen(name));
