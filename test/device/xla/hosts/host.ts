@@ -1,4 +1,5 @@
 /** One of several hosts, as a process: joins, makes clients of a plugin, and says what it saw as a line of JSON. */
+import { setTimeout } from "node:timers/promises"
 import { hostsOf } from "../../../../src/device/hosts.ts"
 import { Client } from "../../../../src/device/xla/Client.ts"
 import { joinHosts } from "../../../../src/device/xla/hosts/join.ts"
@@ -55,7 +56,7 @@ const host = async ({ clients, deadlineMs, later, plugin }: Task): Promise<Reado
     } catch (error) {
       if (!(error instanceof PjrtFailure)) throw error
       failure = error.message
-      const lost = await Promise.race([joined.lost, new Promise<undefined>((resolve) => setTimeout(resolve, 300))])
+      const lost = await Promise.race([joined.lost, setTimeout(300, undefined)])
       seen.push({ failed: [error.code, error.message], ...(lost && { lost }), counts: await joined.counts() })
     }
     clearInterval(timer)
