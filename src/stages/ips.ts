@@ -93,10 +93,12 @@ const propensitiesOf = (slate: Prepared, rows: ReadonlyArray<ArrayLike<number>>,
   )
 }
 
-const mean = (values: ReadonlyArray<number>) =>
-  values.length === 0 ? 0 : values.reduce((sum, value) => sum + value, 0) / values.length
+const mean = (values: ReadonlyArray<number>) => values.reduce((sum, value) => sum + value, 0) / values.length
 
-/** What a batch's weights are like, and which responses have become likelier than they were when logged. */
+/**
+ * What weights are like, and which responses have become likelier than they were when logged: of the most- and the
+ * least-voted ones, where there are such; slates of equal votes have neither.
+ */
 const batchReport = (
   batch: ReadonlyArray<Prepared>,
   logp: ReadonlyArray<ReadonlyArray<number>>,
@@ -105,11 +107,13 @@ const batchReport = (
   const logs = batch.flatMap((slate, i) => logWeights(params.weights, params.set, logp[i]!, slate.behaviour))
   const { clipped, ess, essShare, max, overflowed } = weightReport(logs, params.clip)
   const ratios = batch.map(({ behaviour }, i) => logp[i]!.map((x, k) => x - behaviour[k]!))
-  const extreme = (pick: (...votes: ReadonlyArray<number>) => number) =>
-    batch.flatMap(({ votes }, i) => {
+  const extreme = (name: string, pick: (...votes: ReadonlyArray<number>) => number) => {
+    const found = batch.flatMap(({ votes }, i) => {
       const wanted = pick(...votes)
       return Math.min(...votes) === Math.max(...votes) ? [] : ratios[i]!.filter((_, k) => votes[k] === wanted)
     })
+    return found.length === 0 ? {} : { [name]: mean(found) }
+  }
   return {
     "ope/ess": ess,
     "ope/ess_share": essShare,
@@ -117,8 +121,8 @@ const batchReport = (
     "ope/clipped": clipped,
     "ope/overflowed": overflowed,
     "log_ratio/mean": mean(ratios.flat()),
-    "log_ratio/top": mean(extreme(Math.max)),
-    "log_ratio/bottom": mean(extreme(Math.min))
+    ...extreme("log_ratio/top", Math.max),
+    ...extreme("log_ratio/bottom", Math.min)
   }
 }
 

@@ -76,6 +76,12 @@ describe("ips", () => {
         const idle = yield* train({ estimator: "self-normalised", steps: 3 }, equal.out.slates)
         // Rounding of float32 is all that is left of a gradient.
         for (const values of idle.values.slice(0, 1)) assert.isBelow(values["grad_norm"]!, 1e-4)
+        // Nobody is on top and nobody at the bottom; a 0 would say that they had not moved.
+        for (const values of idle.values) {
+          assert.isNumber(values["log_ratio/mean"])
+          assert.notProperty(values, "log_ratio/top")
+          assert.notProperty(values, "log_ratio/bottom")
+        }
         const moved = yield* train({ estimator: "clipped", steps: 3 }, equal.out.slates)
         assert.isAbove(moved.values[0]!["grad_norm"]!, 1e-2)
       })

@@ -120,6 +120,15 @@ describe("behaviour", () => {
       assert.closeTo(item(own, "ope/log_ratio"), 0, 1e-6)
       assert.closeTo(item(own, "ope/ips"), item(own, "ope/snips"), 1e-6)
       assert.closeTo(own.metrics[0]!.values["ope/ess_share"]!, 1, 1e-6)
+      // Of slates of equal votes no response is on top: the items are absent, not 0.
+      const equal = rows.map((row) => ({ ...row, responses: row.responses.map((one) => ({ ...one, votes: 3 })) }))
+      const { said: none } = yield* runStage(evaluateOpe, {
+        dir: fresh(),
+        inputs: { slates: written(equal as never), policy }
+      })
+      const names = new Set(none.items.map(({ name }) => name))
+      assert.isTrue(names.has("ope/log_ratio"))
+      assert.isFalse(names.has("ope/log_ratio/top") || names.has("ope/log_ratio/bottom"))
     })
   )
 
