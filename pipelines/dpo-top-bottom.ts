@@ -4,7 +4,8 @@
  * response against its slate's mean.
  */
 import * as Pipeline from "overtone/dsl/Pipeline"
-import { preferring, trainingParams } from "./dpo.ts"
+import { preferenceRefusals } from "overtone/stages/preference/measuring"
+import { preferring, trainingParams, whereJudged } from "./dpo.ts"
 import { evaluated, groundParams, layGround } from "./ground.ts"
 import { groundRefusals, unmeasurable } from "./refusals.ts"
 import { voted, voteParams, voteRefusals } from "./votes.ts"
@@ -14,7 +15,16 @@ export default Pipeline.make(
   { ...groundParams, ...voteParams, ...trainingParams },
   (p) => {
     const ground = layGround(p)
-    return evaluated(preferring(ground.warmStart, voted(ground, p), p), ground, p.evaluate)
+    const { held, lessons } = voted(ground, p)
+    const data = { ...lessons, ...whereJudged(p.preference, () => held().pairs) }
+    return evaluated(preferring(ground.warmStart, data, p), ground, p.evaluate)
   },
-  { check: (p) => [...groundRefusals(p), ...voteRefusals(p), ...unmeasurable("contrast", p.contrast)] }
+  {
+    check: (p) => [
+      ...groundRefusals(p),
+      ...voteRefusals(p),
+      ...unmeasurable("contrast", p.contrast),
+      ...preferenceRefusals(p.preference, "preference")
+    ]
+  }
 )

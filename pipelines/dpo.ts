@@ -5,6 +5,7 @@
  *     warmStart ─┬──────────────────────> preference ─> evaluate
  *     preferences ┴─> contrast (TIS-DPO) ─┘
  *
+ * Measured in training (`preference.evaluateEvery`), it is judged on a pair of each development situation, or on `heldOut` rows of the file.
  * TIS-DPO's contrastive pair is the warm start fine-tuned on the chosen and on the rejected answers.
  */
 import type { Demonstrations, Policy, Preferences, RankedLists, UnpairedPreferences } from "overtone/artifact/kinds"
@@ -13,10 +14,11 @@ import * as Param from "overtone/dsl/param"
 import type { Ref } from "overtone/dsl/Stage"
 import { ExamplesParams, examples } from "overtone/stages/examples"
 import { PreferenceParams, preference } from "overtone/stages/preference"
+import { preferenceRefusals } from "overtone/stages/preference/measuring"
 import { preferenceSources, preferences } from "overtone/stages/preferences"
 import { SftParams, sft } from "overtone/stages/sft"
 import { evaluated, type Ground, groundParams, layGround } from "./ground.ts"
-import { groundRefusals, unmeasurable } from "./refusals.ts"
+import { groundRefusals, nothingHeld, unmeasurable } from "./refusals.ts"
 
 /** What stages of preferences put out. */
 export interface PreferenceData {
@@ -48,21 +50,50 @@ const preferencesParams = Param.choice(
   "the world's judge, or a file of preferences in one of TRL's dataset types"
 )
 
-const preferencesOf = ({ world }: Ground, p: (typeof preferencesParams)["Type"]): PreferenceData =>
-  p.from === "world" ? preferences({ world }, p) : examples({}, p)
+/** Pairs that are held out for a training that is measured on them; those of a file come with it anyway. */
+export const whereJudged = (
+  { evaluateEvery }: { readonly evaluateEvery: number },
+  pairs: () => Ref<typeof Preferences>
+) => (evaluateEvery > 0 ? { heldOut: pairs() } : {})
+
+const preferencesOf = (
+  { world }: Ground,
+  p: (typeof preferencesParams)["Type"],
+  training: TrainingParams["preference"],
+  development: number
+): PreferenceData => {
+  if (p.from === "file") return examples({}, p)
+  const held = { ...p, split: "development", pairs: development } as const
+  return {
+    ...preferences({ world }, { ...p, split: "train" }, { node: "preferences" }),
+    ...whereJudged(training, () => preferences({ world }, held, { node: "heldOut" }).pairs)
+  }
+}
 
 export default Pipeline.make(
   "dpo",
   { ...groundParams, preferences: preferencesParams, ...trainingParams },
   (p) => {
     const ground = layGround(p)
-    const policy = preferring(ground.warmStart, preferencesOf(ground, p.preferences), p)
+    const policy = preferring(
+      ground.warmStart,
+      preferencesOf(ground, p.preferences, p.preference, p.data.development),
+      p
+    )
     return evaluated(policy, ground, p.evaluate)
   },
   {
     check: (p) => [
       ...groundRefusals(p),
       ...unmeasurable("contrast", p.contrast),
+      ...preferenceRefusals(p.preference, "preference"),
+      ...(p.preferences.from === "file"
+        ? nothingHeld("preference", p.preference, {
+            count: p.preferences.heldOut,
+            key: "preferences.heldOut",
+            rows: "pairs"
+          })
+        : []),
       ...(p.preferences.from === "world" && p.data.source !== "world"
         ? [
             {

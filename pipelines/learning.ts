@@ -7,10 +7,12 @@ import type { Refusal } from "overtone/dsl/Pipeline"
 import * as Param from "overtone/dsl/param"
 import type { Ref } from "overtone/dsl/Stage"
 import { IpsParams, ips } from "overtone/stages/ips"
-import { opeRefusals } from "overtone/stages/ips/settings"
+import { ipsRefusals } from "overtone/stages/ips/measuring"
+import { preferenceRefusals } from "overtone/stages/preference/measuring"
 import { preferenceSources, preferences } from "overtone/stages/preferences"
 import { SftParams, sft } from "overtone/stages/sft"
-import { preferring, trainingParams } from "./dpo.ts"
+import { preferring, trainingParams, whereJudged } from "./dpo.ts"
+import { whereMeasured } from "./ground.ts"
 import { unmeasurable } from "./refusals.ts"
 
 export const votes = Param.literal(["people", "equal"], "people", "whose votes are learnt from; equal is the control")
@@ -29,18 +31,46 @@ export const learningParams = {
 
 type LearningParams = { readonly [K in keyof typeof learningParams]: (typeof learningParams)[K]["Type"] }
 
-/** The policy after its lessons. Only POPE asks for the behaviour policy's odds of the slates, by `weighed`. */
+/** A log that is learnt from, or measured on. */
+export interface Log {
+  readonly slates: Ref<typeof LoggedSlates>
+  /** The same with the behaviour policy's odds, for which only POPE asks. */
+  readonly weighed: () => Ref<typeof LoggedSlates>
+}
+
+/** The policy after its lessons; `development` is asked for only where a training is measured. */
 export const learnt = (
   p: LearningParams,
   policy: Ref<typeof Policy>,
-  slates: Ref<typeof LoggedSlates>,
-  weighed: () => Ref<typeof LoggedSlates>
+  { slates, weighed }: Log,
+  development: () => Log
 ): Ref<typeof Policy> => {
   if (p.method === "base") return policy
-  if (p.method === "pope") return ips({ policy, slates: weighed() }, p.ips).policy
-  const lessons = preferences({ slates }, { from: "slates", ...p.lessons }, { node: "lessons" })
-  return p.method === "sft-top" ? sft({ policy, data: lessons.top }, p.topVoted).policy : preferring(policy, lessons, p)
+  if (p.method === "pope") {
+    const held = whereMeasured(p.ips, () => development().weighed())
+    return ips({ policy, slates: weighed(), ...held }, p.ips).policy
+  }
+  const settings = { from: "slates", ...p.lessons } as const
+  const lessons = preferences({ slates }, settings, { node: "lessons" })
+  if (p.method === "sft-top") return sft({ policy, data: lessons.top }, p.topVoted).policy
+  const held = () => preferences({ slates: development().slates }, settings, { node: "heldOut" }).pairs
+  return preferring(policy, { ...lessons, ...whereJudged(p.preference, held) }, p)
 }
+
+/** The control of equal votes would know people's, if it were chosen by what they voted for on other queries. */
+export const controlRefusals = (p: {
+  readonly votes: "people" | "equal"
+  readonly ips: { readonly keepBest: string }
+}): ReadonlyArray<Refusal> =>
+  p.votes === "equal" && p.ips.keepBest !== "none"
+    ? [
+        {
+          path: "ips.keepBest",
+          message: "the control of `votes: equal` would be chosen by people's votes on held-out slates",
+          hint: "leave keepBest out of it; `evaluateEvery` alone only watches"
+        }
+      ]
+    : []
 
 /** What the parameters of learning refuse. */
 export const learningRefusals = (
@@ -48,7 +78,9 @@ export const learningRefusals = (
 ): ReadonlyArray<Refusal> => [
   ...unmeasurable("topVoted", p.topVoted),
   ...unmeasurable("contrast", p.contrast),
-  ...opeRefusals("ips", p.ips),
+  ...ipsRefusals("ips", p.ips),
+  ...controlRefusals(p),
+  ...preferenceRefusals(p.preference, "preference"),
   ...(p.votes === "equal" && (p.method === "sft-top" || p.method === "preference")
     ? [
         {

@@ -57,6 +57,8 @@ export interface Logged {
   readonly world: Ref<typeof WorldFolder>
   /** What is learnt from: votes and odds. */
   readonly train: Ref<typeof LoggedSlates>
+  /** The same of development queries, people's votes: what a training may be measured on. */
+  readonly development: () => Ref<typeof LoggedSlates>
   /** What off-policy evaluation reads: queries that nobody trained on. */
   readonly held: Ref<typeof LoggedSlates>
   /** The same queries with their most-voted answers as references. */
@@ -75,7 +77,12 @@ const foreign = (
       ? undefined
       : sft({ policy, data: responses({ slates: made.train }, {}, { node: "fit.data" }).data }, p.fit).policy
   const odds = (log: Ref<typeof LoggedSlates>) => behaviour({ slates: log, policy: stand }, p.behaviour).slates
-  return { people: odds(made.train), equal: odds(made.equalVotes), held: odds(tested) }
+  return {
+    people: odds(made.train),
+    equal: odds(made.equalVotes),
+    development: () => odds(made.development),
+    held: odds(tested)
+  }
 }
 
 export const layLog = (p: LoggedParams): Logged => {
@@ -94,10 +101,14 @@ export const layLog = (p: LoggedParams): Logged => {
   if (p.log === "candidates") {
     const own = candidates({ policy: warmStart, situations: train, world }, p.candidates)
     const { slates: held } = candidates({ policy: warmStart, situations, world }, p.candidates)
-    return { ...base, train: p.votes === "equal" ? own.equalVotes : own.slates, held }
+    const development = () => {
+      const { situations } = references({ slates: made.development }, p.references)
+      return candidates({ policy: warmStart, situations, world }, p.candidates).slates
+    }
+    return { ...base, train: p.votes === "equal" ? own.equalVotes : own.slates, development, held }
   }
-  const { held, ...logged } = foreign(p, warmStart, made, tested)
-  return { ...base, train: logged[p.votes], held }
+  const { development, held, ...logged } = foreign(p, warmStart, made, tested)
+  return { ...base, train: logged[p.votes], development, held }
 }
 
 /** Answers of what was learnt to the held-out queries, measured as a set, and its value by the held-out log. */

@@ -21,7 +21,7 @@ import { responses } from "overtone/stages/responses"
 import { SftParams, sft } from "overtone/stages/sft"
 import { AmazonParams, amazon, SlateFileParams, slateFile } from "overtone/stages/slateFiles"
 import { learningParams, learningRefusals, learnt, votes } from "./learning.ts"
-import { uncalibrated, unmeasurable } from "./refusals.ts"
+import { nothingHeld, uncalibrated, unmeasurable } from "./refusals.ts"
 
 const params = {
   data: Param.choice(
@@ -63,7 +63,8 @@ export default Pipeline.make(
         : sft({ policy: checkpoint(p.behaviourPolicy, "behaviourPolicy"), data: data() }, p.fit).policy
     const odds = (slates: typeof held) => behaviour({ slates, policy: stand }, p.behaviour).slates
     const train = p.votes === "equal" ? log.equalVotes : log.train
-    const policy = learnt(p, checkpoint(p.policy, "policy"), train, () => odds(train))
+    const logOf = (slates: typeof held) => ({ slates, weighed: () => odds(slates) })
+    const policy = learnt(p, checkpoint(p.policy, "policy"), logOf(train), () => logOf(log.development))
     const { situations } = references({ slates: held }, p.references)
     const { encoder: estimator } = encoder({}, p.encoder)
     const { completions } = generate({ policy, situations }, p.evaluate)
@@ -79,6 +80,13 @@ export default Pipeline.make(
       ...learningRefusals(p),
       ...opeRefusals("ope", p.ope),
       ...unmeasurable("fit", p.fit),
+      ...(["ips", "preference"] as const).flatMap((node) =>
+        nothingHeld(node, p[node], {
+          count: p.data.development,
+          key: "data.development",
+          rows: "slates of development prompts"
+        })
+      ),
       ...uncalibrated(p.encoder.path.path, p.evaluate.threshold)
     ]
   }

@@ -5,9 +5,9 @@
 import * as Pipeline from "overtone/dsl/Pipeline"
 import { CandidatesParams, candidates } from "overtone/stages/candidates"
 import { IpsParams, ips } from "overtone/stages/ips"
-import { opeRefusals } from "overtone/stages/ips/settings"
-import { evaluated, groundParams, layGround } from "./ground.ts"
-import { votes } from "./learning.ts"
+import { ipsRefusals } from "overtone/stages/ips/measuring"
+import { evaluated, groundParams, layGround, whereMeasured } from "./ground.ts"
+import { controlRefusals, votes } from "./learning.ts"
 import { groundRefusals, tooLong } from "./refusals.ts"
 import { voteRefusals } from "./votes.ts"
 
@@ -21,7 +21,12 @@ export default Pipeline.make(
       throw new TypeError("only the synthetic world has people who vote: set `data.source: world`")
     const own = candidates({ policy: warmStart, situations, world }, p.candidates)
     const slates = p.votes === "equal" ? own.equalVotes : own.slates
-    const { policy } = ips({ policy: warmStart, slates }, p.ips)
+    // Measured on its own answers to development situations, which people voted on too.
+    const held = whereMeasured(
+      p.ips,
+      () => candidates({ policy: warmStart, situations: ground.development, world }, p.candidates).slates
+    )
+    const { policy } = ips({ policy: warmStart, slates, ...held }, p.ips)
     return evaluated(policy, ground, p.evaluate)
   },
   {
@@ -29,7 +34,8 @@ export default Pipeline.make(
       ...groundRefusals(p),
       ...voteRefusals(p),
       ...tooLong(p, "candidates.maxNewTokens", p.candidates.maxNewTokens),
-      ...opeRefusals("ips", p.ips)
+      ...ipsRefusals("ips", p.ips),
+      ...controlRefusals(p)
     ]
   }
 )

@@ -122,16 +122,30 @@ export const uncalibrated = (folder: string, threshold: number | "calibrated"): 
         }
       ]
 
-/** A training measured on development situations of which a file's split has none. */
-export const unheld = ({ data }: GroundParams, node: string, section: KeepingParams): ReadonlyArray<Refusal> =>
-  data.source === "file" && data.development === 0 && section.evaluateEvery > 0
+/** A training measured on rows of which a file's split holds `count` out. */
+export const nothingHeld = (
+  node: string,
+  section: KeepingParams,
+  { count, key, rows }: { readonly count: number; readonly key: string; readonly rows: string }
+): ReadonlyArray<Refusal> =>
+  count === 0 && section.evaluateEvery > 0
     ? [
         {
           path: `${node}.evaluateEvery`,
-          message: "measures on development situations, and none are held out (`data.development: 0`)",
-          hint: "write data.development: 100"
+          message: `measures on ${rows}, and none are held out (\`${key}: 0\`)`,
+          hint: `write ${key}: 100`
         }
       ]
+    : []
+
+/** A training measured on development situations of which a file's split has none. */
+export const unheld = ({ data }: GroundParams, node: string, section: KeepingParams): ReadonlyArray<Refusal> =>
+  data.source === "file"
+    ? nothingHeld(node, section, {
+        count: data.development,
+        key: "data.development",
+        rows: "development situations"
+      })
     : []
 
 /** A training that its pipeline has no development data for. */

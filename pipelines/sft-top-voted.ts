@@ -10,7 +10,7 @@ export default Pipeline.make(
   { ...groundParams, ...voteParams, topSft: SftParams },
   (p) => {
     const ground = layGround(p)
-    const { top } = voted(ground, p)
+    const { top } = voted(ground, p).lessons
     const { policy } = sft({ policy: ground.warmStart, data: top }, p.topSft)
     return evaluated(policy, ground, p.evaluate)
   },

@@ -13,11 +13,15 @@ export const voteParams = {
 }
 type VoteParams = { readonly [K in keyof typeof voteParams]: (typeof voteParams)[K]["Type"] }
 
-/** What people preferred in the log of a world. */
+/** What people preferred in the log of a world; `held`: the same of situations that nobody trains on. */
 export const voted = ({ world }: Ground, p: VoteParams) => {
   if (world === undefined) throw new TypeError("only the synthetic world logs slates: set `data.source: world`")
-  const { train } = slates({ world }, p.slates)
-  return preferences({ slates: train }, { from: "slates", ...p.preferences }, { node: "preferences" })
+  const { development, train } = slates({ world }, p.slates)
+  const lessons = { from: "slates", ...p.preferences } as const
+  return {
+    lessons: preferences({ slates: train }, lessons, { node: "preferences" }),
+    held: () => preferences({ slates: development }, lessons, { node: "heldOut" })
+  }
 }
 
 /** Refuses situations from a file: nobody has voted on answers to them. */

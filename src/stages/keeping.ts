@@ -70,18 +70,23 @@ export class NotEvaluable extends Schema.TaggedError<NotEvaluable>()("NotEvaluab
   }
 }
 
-/** The rows that evaluations are made on: none where none are asked for, an error where they are and there are none. */
+/**
+ * The rows that evaluations are made on: none where none are asked for, an error where they are and there are none.
+ * @param key what holds rows out
+ */
 export const developmentRows = Effect.fnUntraced(function* <Row, E>(
   stage: string,
   params: KeepingParams,
-  input: { readonly rows: Effect.Effect<ReadonlyArray<Row>, E> } | undefined
+  input: { readonly rows: Effect.Effect<ReadonlyArray<Row>, E> } | undefined,
+  key = "data.development"
 ) {
   const [refused] = keepingRefusals(params)
   if (refused !== undefined) return yield* new NotEvaluable({ stage, detail: refused.message })
   if (params.evaluateEvery === 0) return []
   const rows = input === undefined ? [] : yield* input.rows
   if (rows.length > 0) return rows
-  const detail = `\`evaluateEvery: ${params.evaluateEvery}\` asks for development data, and ${input === undefined ? "the pipeline gives none" : "it has no rows; hold some out (`data.development`)"}`
+  const lacking = input === undefined ? "the pipeline gives none" : `it has no rows; hold some out (\`${key}\`)`
+  const detail = `\`evaluateEvery: ${params.evaluateEvery}\` asks for development data, and ${lacking}`
   return yield* new NotEvaluable({ stage, detail })
 })
 

@@ -7,7 +7,8 @@
  * every prompt with the answer of another prompt too, under the reference once and under the policy at every step.
  * TIS-DPO asks a contrastive pair of policies for the weights of tokens.
  *
- * Pairs that are held out are judged at the end by the change of their log-probabilities, DPO's implied reward at beta 1.
+ * Pairs that are held out are judged at the end by the change of their log-probabilities, DPO's implied reward at beta 1; with
+ * `evaluateEvery` during training too, by the loss as well, and the best policy by one of these may be kept.
  */
 import { Effect, Schema } from "effect"
 import { optional } from "../artifact/Kind.ts"
@@ -15,16 +16,18 @@ import { Checkpoint, Policy, Preferences, RankedLists, UnpairedPreferences } fro
 import * as Param from "../dsl/param.ts"
 import * as Stage from "../dsl/Stage.ts"
 import { Task } from "../dsl/Task.ts"
-import type { BatchValues } from "../models/batchInputs.ts"
 import type { Sequence } from "../models/batching.ts"
 import * as PolicyModel from "../models/Policy.ts"
 import { tokenWeights } from "../objectives/tisDpo.ts"
 import { tooLongField } from "./fitting.ts"
+import { developmentRows, keepingFields, openKeeper } from "./keeping.ts"
 import { loraField, openTrained } from "./lora.ts"
 import { finalOf, growing, optimizerFields, optimizerSettings } from "./optimizing.ts"
 import { firstVisits, stepRows } from "./order.ts"
 import { LossParams, needsOf, objectiveOf } from "./preference/losses.ts"
-import { type Example, encodeRows, mismatchedSequences, pairRows, preferenceRows } from "./preference/rows.ts"
+import { evaluated, heldOutLoss, judged, keptBy, preferenceRefusals } from "./preference/measuring.ts"
+import { encodeRows, mismatchedSequences, pairRows, preferenceRows } from "./preference/rows.ts"
+import { batchValues } from "./preference/values.ts"
 import { runSteps } from "./steps.ts"
 
 export const PreferenceParams = Param.struct({
@@ -36,7 +39,8 @@ export const PreferenceParams = Param.struct({
   tooLong: tooLongField,
   ...optimizerFields({ learningRate: 5e-5, schedule: "constant", warmupSteps: 0, weightDecay: 0 }),
   ...loraField,
-  rematerialise: Param.boolean(false, "recompute layers in the backward pass: less memory, a third more work")
+  rematerialise: Param.boolean(false, "recompute layers in the backward pass: less memory, a third more work"),
+  ...keepingFields(keptBy)
 })
 
 export class NothingToPrefer extends Schema.TaggedError<NothingToPrefer>()("NothingToPrefer", {
@@ -89,8 +93,7 @@ export const preference = Stage.make("preference", {
     updates: "none",
     "rewards/*": "none",
     "logps/*": "none",
-    "eval_rewards/accuracies": "higher",
-    "eval_rewards/margins": "higher",
+    ...evaluated,
     nll_loss: "none",
     log_odds_chosen: "none",
     log_odds_ratio: "none",
@@ -103,6 +106,9 @@ export const preference = Stage.make("preference", {
     const { loss } = params
     const needs = needsOf(loss)
     const nothing = (detail: string) => new NothingToPrefer({ detail })
+    const [refused] = preferenceRefusals(params, "preference")
+    if (refused !== undefined) return yield* nothing(`${refused.path}: ${refused.message}`)
+    yield* developmentRows("preference", params, inputs.heldOut, "heldOut")
 
     const rows = yield* preferenceRows(needs, inputs)
     if (rows === undefined) {
@@ -129,6 +135,12 @@ export const preference = Stage.make("preference", {
     const kept = inputs.heldOut
       ? (yield* encodeRows(policy, pairRows(yield* inputs.heldOut.rows), params.tooLong)).examples
       : []
+    const measures = params.evaluateEvery > 0
+    if (measures && kept.length === 0) {
+      return yield* nothing(
+        "none of the pairs that are held out prefers a text to another and fits the model's context"
+      )
+    }
     const keptSequences = kept.flatMap(({ sequences }) => sequences)
     const before = yield* scored(policy, keptSequences)
 
@@ -169,7 +181,7 @@ export const preference = Stage.make("preference", {
       if (model.config.vocabularySize !== policy.config.vocabularySize) {
         return yield* nothing(`the contrastive policies must have the policy's tokenizer, and ${dir} has another`)
       }
-      return yield* ofVisited(model, answersOf)
+      return { visited: yield* ofVisited(model, answersOf), held: measures ? yield* scored(model, keptSequences) : [] }
     }, Effect.scoped)
     if (loss.kind === "tis-dpo" && !(inputs.positive && inputs.negative)) {
       return yield* nothing(
@@ -180,18 +192,15 @@ export const preference = Stage.make("preference", {
       loss.kind === "tis-dpo" && inputs.positive && inputs.negative
         ? [yield* contrast(inputs.positive.dir), yield* contrast(inputs.negative.dir)]
         : []
-    const weightsOf = (row: number): ReadonlyArray<ArrayLike<number>> =>
-      loss.kind === "tis-dpo" && positive && negative
-        ? (["chosen", "rejected"] as const).map((side, k) =>
-            tokenWeights(positive.get(row)![k]!, negative.get(row)![k]!, side, loss)
-          )
+    const weightsOf = (good: ReadonlyArray<Float32Array>, bad: ReadonlyArray<Float32Array>) =>
+      loss.kind === "tis-dpo"
+        ? good.map((likely, k) => tokenWeights(likely, bad[k]!, k % 2 === 0 ? "chosen" : "rejected", loss))
         : []
+    const heldWeights = positive && negative ? weightsOf(positive.held, negative.held) : []
 
     const step = Effect.fnUntraced(function* (k: number) {
       const batch = rowsOf(k)
       const of = batch.map((row) => examples[row]!)
-      const perAnswer = (value: (example: Example, place: number) => number) =>
-        of.flatMap((example) => example.sequences.map((_, place) => value(example, place)))
       let kl = 0
       if (mismatchedReference) {
         const once = batch.flatMap((row) => mismatchedReference.get(row)!)
@@ -199,18 +208,14 @@ export const preference = Stage.make("preference", {
         const ratios = now.map(({ logprobs }, i) => sum(logprobs) - sum(once[i]!))
         kl = ratios.length === 0 ? 0 : sum(ratios) / ratios.length
       }
-      const values: Readonly<Record<string, BatchValues>> = {
+      const values = batchValues(loss, of, {
         refLogprobs: reference ? batch.flatMap((row) => reference.get(row)!) : [],
-        chosenTokens: sum(of.map(({ sequences }) => sequences[0]!.completion.length)),
-        weights: perAnswer(({ weight }) => weight),
-        offsets: perAnswer(({ margin }) => ("offset" in loss ? loss.offset : 0) * margin),
-        labels: perAnswer(({ label }) => (label ? 1 : 0)),
-        desirable: of.filter(({ label }) => label).length,
         kl,
-        present: perAnswer(({ answers }, place) => (place < answers.length ? 1 : 0)),
-        relevance: perAnswer(({ relevance }, place) => relevance[place] ?? 0),
-        tokenWeights: batch.flatMap(weightsOf)
-      }
+        tokenWeights:
+          positive && negative
+            ? batch.flatMap((row) => weightsOf(positive.visited.get(row)!, negative.visited.get(row)!))
+            : []
+      })
       const { metrics, padding, tokens } = yield* trainer.update({
         sequences: of.flatMap(({ sequences }) => sequences),
         inputs: Object.fromEntries(Object.keys(objective.inputs).map((name) => [name, values[name]!]))
@@ -224,23 +229,31 @@ export const preference = Stage.make("preference", {
       }
     })
 
+    const keeper = yield* openKeeper(policy, params, evaluated)
+    const file = (dir: string) => `${dir}/trainer.safetensors`
     yield* runSteps({
       total: params.steps,
       final: finalOf(params, outputs.checkpoint),
-      restore: (dir) => trainer.restore(`${dir}/trainer.safetensors`),
-      save: (dir) => trainer.checkpoint(`${dir}/trainer.safetensors`),
+      restore: (dir, state) => Effect.andThen(trainer.restore(file(dir)), keeper.restore(dir, state)),
+      save: (dir) => Effect.andThen(trainer.checkpoint(file(dir)), keeper.save(dir)),
+      state: keeper.state,
+      evaluate: {
+        every: params.evaluateEvery,
+        measure: Effect.fnUntraced(function* (k) {
+          const held = { before, now: yield* scored(policy, keptSequences) }
+          const metrics = { ...heldOutLoss(loss, objective, kept, held, heldWeights), ...judged(held) }
+          yield* keeper.consider(k, metrics)
+          return metrics
+        })
+      },
       step
     })
-    if (kept.length > 0) {
-      const after = yield* scored(policy, keptSequences)
-      const ratio = (k: number) => sum(after[k]!) - sum(before[k]!)
-      const margins = kept.map((_, pair) => ratio(2 * pair) - ratio(2 * pair + 1))
+    // Measured in training, the last step has been measured already.
+    if (kept.length > 0 && (!measures || params.steps === 0)) {
       const task = yield* Task
-      yield* task.metrics(Math.max(0, params.steps - 1), {
-        "eval_rewards/accuracies": margins.filter((margin) => margin > 0).length / margins.length,
-        "eval_rewards/margins": sum(margins) / margins.length
-      })
+      const metrics = judged({ before, now: yield* scored(policy, keptSequences) })
+      yield* task.metrics(Math.max(0, params.steps - 1), metrics)
     }
-    yield* policy.save(outputs.policy.dir)
+    yield* keeper.publish(outputs.policy.dir, params.steps)
   })
 })

@@ -18,7 +18,7 @@ import { preferencePair } from "../world/preferences.ts"
 import { preferenceOutputs, writeLessons } from "./preference/lessons.ts"
 import { readWorld } from "./world.ts"
 
-/** The parameters of each source, for a section of one's own. */
+/** The parameters of each source, for a section of one's own; what is held out is the pipeline's to say. */
 export const preferenceSources = {
   world: {
     pairs: Param.int(3000, "pairs; training situations in turn", { min: 1 }),
@@ -37,7 +37,17 @@ export const preferenceSources = {
 
 export const PreferencesParams = Param.choice(
   "from",
-  preferenceSources,
+  {
+    world: {
+      ...preferenceSources.world,
+      split: Param.literal(
+        ["train", "development"],
+        "train",
+        "whose situations: development ones for pairs that are held out"
+      )
+    },
+    slates: preferenceSources.slates
+  },
   "world",
   "who prefers: the world's judge, or the voters of a log of slates"
 )
@@ -69,10 +79,12 @@ export const preferences = Stage.make("preferences", {
     const silent: Record<Silence, number> = { unvoted: 0, alone: 0, undecided: 0 }
     if (params.from === "world") {
       if (!inputs.world) return yield* new NoPreferences({ detail: "`from: world` needs a world as input" })
-      const world = yield* readWorld(inputs.world.dir)
+      const made = yield* readWorld(inputs.world.dir)
+      const world = { ...made, splits: { ...made.splits, train: made.splits[params.split] } }
       for (let k = 0; k < params.pairs; k++) {
         const { worth, ...pair } = preferencePair(world, world.settings.seed, k, { errorRate: params.errorRate })
-        lessons.push(lessonsOfPair({ ...pair, margin: Math.abs(worth.chosen - worth.rejected) }))
+        const id = params.split === "train" ? pair.id : `${params.split}/${pair.id}`
+        lessons.push(lessonsOfPair({ ...pair, id, margin: Math.abs(worth.chosen - worth.rejected) }))
       }
     } else {
       if (!inputs.slates) return yield* new NoPreferences({ detail: "`from: slates` needs logged slates as input" })

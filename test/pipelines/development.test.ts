@@ -7,6 +7,8 @@ import dpo from "../../pipelines/dpo.ts"
 import dpoTopBottom from "../../pipelines/dpo-top-bottom.ts"
 import opGrpo from "../../pipelines/op-grpo.ts"
 import pope from "../../pipelines/pope.ts"
+import popeLogged from "../../pipelines/pope-logged.ts"
+import popeWindows from "../../pipelines/pope-windows.ts"
 import sftTopVoted from "../../pipelines/sft-top-voted.ts"
 import { type AnyPipeline, build } from "../../src/dsl/Pipeline.ts"
 
@@ -38,6 +40,47 @@ it("each training is given the data of its kind when asked", () => {
   const continued = inputsOf(continuedSft, { continuedSft: measured })
   expect(continued("continuedSft", "sft")).toMatchObject({ development: "data.developmentDemonstrations" })
   expect(Object.keys(continued("warmStart", "sft") ?? {})).toEqual(["policy", "data"])
+})
+
+it("POPE is given slates of development queries when asked, with the odds of its log", () => {
+  const measured = { evaluateEvery: 5 }
+  const inputs = (pipeline: AnyPipeline, params: object) => inputsOf(pipeline, params)("ips", "ips")
+  expect(Object.keys(inputs(pope, {}) ?? {})).toEqual(["policy", "slates"])
+  expect(Object.keys(inputs(popeWindows, {}) ?? {})).toEqual(["policy", "slates"])
+  expect(inputs(pope, { ips: measured })).toMatchObject({ development: "candidates.slates" })
+  expect(inputs(popeWindows, { ips: measured })).toMatchObject({ development: "candidates.slates" })
+  expect(inputs(pope, { log: "pool", ips: measured })).toMatchObject({ development: "behaviour.slates" })
+})
+
+it("preference training is given pairs that are held out when asked", () => {
+  const preference = { evaluateEvery: 5 }
+  const heldOut = (pipeline: AnyPipeline, params: object) =>
+    inputsOf(pipeline, params)("preference", "preference")?.["heldOut"]
+  for (const [pipeline, params] of [
+    [dpo, {}],
+    [dpoTopBottom, {}],
+    [pope, { method: "preference" }]
+  ] as ReadonlyArray<readonly [AnyPipeline, object]>) {
+    expect(heldOut(pipeline, params)).toBeUndefined()
+    expect(heldOut(pipeline, { ...params, preference })).toBe("heldOut.pairs")
+  }
+  expect(inputsOf(dpo, { preference })("heldOut", "preferences")).toEqual({ world: "data.world" })
+  expect(inputsOf(dpoTopBottom, { preference })("heldOut", "preferences")).toEqual({ slates: "slates.development" })
+})
+
+it("a log of one's own is measured on what it holds out, and refused where that is nothing", () => {
+  const file = (path: string) => ({ _tag: "File" as const, path, sha256: "" })
+  const params = (development: number) => ({
+    data: { source: "file" as const, path: file("log.jsonl"), development },
+    encoder: { path: file("encoder") },
+    evaluate: { threshold: 0.6 },
+    ips: { evaluateEvery: 5 }
+  })
+  expect(inputsOf(popeLogged, params(9))("ips", "ips")).toMatchObject({ development: "behaviour.slates" })
+  const paths = (development: number) =>
+    popeLogged.check(Schema.decodeSync(popeLogged.params)(params(development)) as never).map(({ path }) => path)
+  expect(paths(0)).toEqual(["ips.evaluateEvery"])
+  expect(paths(9)).toEqual([])
 })
 
 it("the control of shuffled references sees no true ones while it is measured", () => {

@@ -67,6 +67,25 @@ describe("refused with its place", () => {
     ],
     ["pope-windows", "candidates.maxNewTokens: 91", /candidates\.maxNewTokens: 91 tokens .* do not fit/],
     ["pope-windows", "ips: { cu: label, votes: slate }", /ips\./],
+    ["pope-windows", "ips.keepBest: eval/ope/snips", /ips\.keepBest: the best policy by eval\/ope\/snips is asked for/],
+    ["pope-windows", "ips: { evaluateEvery: 5, keepBest: eval/ope/snip }", /ips\.keepBest.*eval\/ope\/snips/],
+    [
+      "pope-windows",
+      "{ votes: equal, ips: { evaluateEvery: 5, keepBest: eval/ope/snips } }",
+      /ips\.keepBest: the control of `votes: equal` would be chosen by people's votes/
+    ],
+    ["dpo", "preference: { evaluateEvery: 5, keepBest: eval/loss }", /preference\.keepBest.*eval_loss/],
+    ["dpo", "preference.keepBest: eval_loss", /preference\.keepBest: the best policy by eval_loss is asked for/],
+    [
+      "dpo",
+      "preference: { loss: kto, evaluateEvery: 5, keepBest: eval_loss }",
+      /preference\.keepBest: the loss `kto` learns from single judgements/
+    ],
+    [
+      "dpo",
+      "{ preferences: { from: file, path: rows.csv }, preference.evaluateEvery: 5 }",
+      /preference\.evaluateEvery: measures on pairs, and none are held out \(`preferences\.heldOut: 0`\)/
+    ],
     ["op-grpo-on-log", "grpo: { updatesPerStep: 999 }", /grpo\.updatesPerStep/],
     ["op-grpo-on-log", "grpo.evaluateEvery: 5", /grpo\.evaluateEvery: this pipeline gives its training nothing/],
     ["op-grpo", "data: { path: rows.csv }", /^4 params\.data.*: a policy from scratch reads with a world's tokenizer/]

@@ -117,8 +117,11 @@ export const behaviourOf = ({ logprob, tokens }: LoggedResponse): Scored | undef
 /** Texts are scored once a prompt: names of what was scored. */
 const keyOf = (prompt: string, text: string) => `${prompt}\u0000${text}`
 
-/** The policy's score of every response, and of every answer of a known pool. */
-export const scoreSlates = Effect.fn("scoreSlates")(function* (
+/** Of a response that no policy has scored. */
+export const unscored: Scored = { logprob: 0, tokens: 1 }
+
+/** `score` scores every response, and every answer of a known pool, by the policy as it is by then. */
+export const slateScorer = Effect.fnUntraced(function* (
   policy: PolicyModel.Policy,
   slates: ReadonlyArray<LoggedSlate>,
   options: { readonly temperature?: number; readonly pools?: boolean } = {}
@@ -132,14 +135,22 @@ export const scoreSlates = Effect.fn("scoreSlates")(function* (
   }
   const keys = [...wanted.keys()]
   const sequences = yield* Effect.forEach(wanted.values(), ([prompt, text]) => policy.sequence(prompt, text))
-  const scores = yield* policy.logprobs(sequences, { temperature })
-  const known = new Map(
-    keys.map((key, k) => {
-      const logprobs = scores[k]!.logprobs
-      return [key, { logprob: logprobs.reduce((sum, x) => sum + x, 0), tokens: logprobs.length, logprobs }]
-    })
-  )
-  return (prompt: string, text: string) => known.get(keyOf(prompt, text))!
+  const score = Effect.fnUntraced(function* () {
+    const scores = yield* policy.logprobs(sequences, { temperature })
+    const known = new Map(
+      keys.map((key, k) => {
+        const logprobs = scores[k]!.logprobs
+        return [key, { logprob: logprobs.reduce((sum, x) => sum + x, 0), tokens: logprobs.length, logprobs }]
+      })
+    )
+    return (prompt: string, text: string) => known.get(keyOf(prompt, text))!
+  })
+  return { score }
+})
+
+/** The policy's score of every response, and of every answer of a known pool. */
+export const scoreSlates = Effect.fn("scoreSlates")(function* (...asked: Parameters<typeof slateScorer>) {
+  return yield* (yield* slateScorer(...asked)).score()
 })
 
 /**
