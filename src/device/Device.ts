@@ -82,8 +82,10 @@ export interface DeviceStats {
   readonly reloaded?: number
   /** Where several devices share programs: bytes that one of them got by collectives, all runs together. */
   readonly collectiveBytes?: number
-  /** Of the elements fed with varying sizes, the share that only fills them up to the sizes compiled for. */
+  /** Of the elements fed with varying sizes (tokens, and what goes with them), the share that only fills them up to the sizes compiled for. */
   readonly paddingShare?: number
+  /** The same of the keys and values that generation keeps, whose sizes have coarser steps. */
+  readonly cachePaddingShare?: number
   /** Bytes that went to the device's own memory and came from it, where it has one: tensors, feeds and outputs. */
   readonly copiedIn?: number
   readonly copiedOut?: number

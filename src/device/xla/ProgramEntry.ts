@@ -30,6 +30,19 @@ export const digestOf = (program: Program): string => {
   return digest
 }
 
+/** Elements of inputs whose sizes vary: of tokens and what goes with them, and of the keys and values that generation keeps. */
+export interface Places {
+  readonly tokens: number
+  readonly cached: number
+}
+
+const placesIn = (inputs: ReadonlyArray<readonly [name: string, shape: ReadonlyArray<number>]>): Places => {
+  const sum = { tokens: 0, cached: 0 }
+  // as `models/decode.ts` calls them
+  for (const [name, shape] of inputs) sum[name.startsWith("cache:") ? "cached" : "tokens"] += elementCount(shape)
+  return sum
+}
+
 const countKeys = (record: object): number => {
   let n = 0
   for (const _ in record) n++
@@ -129,18 +142,16 @@ export class ProgramEntry {
     return { program: specialise(this.program, sizes), scalars: () => ({}) }
   }
 
-  /** Elements of the inputs whose sizes vary. */
-  placesOf(sizes: Sizes): number {
-    return this.#inputs.reduce((sum, [, x, fixed]) => {
-      if (fixed !== undefined) return sum
-      return sum + x.shape.reduce<number>((n, dim) => n * evaluateDim(dim, sizes), 1)
-    }, 0)
+  /** Elements of the inputs whose sizes vary, as they are fed. */
+  placesOf(sizes: Sizes): Places {
+    const open = this.#inputs.filter(([, , fixed]) => fixed === undefined)
+    return placesIn(open.map(([name, x]) => [name, x.shape.map((dim) => evaluateDim(dim, sizes))]))
   }
 
   /** The same elements as a compiled program takes them. */
-  computed(written: Written): number {
+  computed(written: Written): Places {
     const open = new Set(this.#inputs.flatMap(([name, , fixed]) => (fixed === undefined ? [name] : [])))
-    return written.inputs.reduce((sum, { name, shape }) => (open.has(name) ? sum + elementCount(shape) : sum), 0)
+    return placesIn(written.inputs.flatMap(({ name, shape }) => (open.has(name) ? [[name, shape]] : [])))
   }
 
   /** Gives the variants up. */

@@ -6,6 +6,7 @@ import type { HostTensor, TypedArray } from "../HostTensor.ts"
 import type { Client } from "./Client.ts"
 import type { Executable } from "./Executable.ts"
 import type { Layouts } from "./layouts.ts"
+import type { Places } from "./ProgramEntry.ts"
 import { gatherUp, type Laid, lay } from "./Spread.ts"
 import { specText } from "./sharding.ts"
 import type { Port, Written } from "./writer.ts"
@@ -35,7 +36,7 @@ export class Variant {
   /** Bytes of intermediate values. */
   readonly temporary: number
   /** Elements of the inputs whose sizes vary, as computed: what padding is a share of. */
-  places = 0
+  places: Places = { tokens: 0, cached: 0 }
   /** Over a mesh: bytes that come of one device's collectives in a run. */
   moved = 0
   readonly #scalars: (sizes: Sizes) => Readonly<Record<string, Int32Array>>

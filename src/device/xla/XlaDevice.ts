@@ -82,6 +82,19 @@ const smallProgram = 4e6
 const native = <A>(work: () => Promise<A>, failed: (error: unknown) => DeviceError): Effect.Effect<A, DeviceError> =>
   Effect.uninterruptible(Effect.tryPromise({ try: work, catch: failed }))
 
+/** How much of what is computed only fills up. */
+class Fill {
+  #computed = 0
+  #wanted = 0
+  add(computed: number, wanted: number): void {
+    this.#computed += computed
+    this.#wanted += wanted
+  }
+  get share(): number {
+    return this.#computed === 0 ? 0 : 1 - this.#wanted / this.#computed
+  }
+}
+
 const elementsOf = ({ nodes }: Program): number =>
   nodes.reduce((sum, { outputs }) => sum + outputs.reduce((n, { shape }) => n + elementCount(shape.map(Number)), 0), 0)
 
@@ -118,7 +131,7 @@ const make = Effect.fnUntraced(function* (options: XlaOptions) {
   )
   /** Programs by digest, those used last at the end. */
   const entries = new Map<string, ProgramEntry>()
-  const padding = { computed: 0, wanted: 0 }
+  const fills = { tokens: new Fill(), cached: new Fill() }
   let runs = 0
   let runMs = 0
   let loadMs = 0
@@ -303,8 +316,8 @@ const make = Effect.fnUntraced(function* (options: XlaOptions) {
       runs++
       runMs += Number(process.hrtime.bigint() - start) / 1e6
       collectiveBytes += variant.moved
-      padding.computed += variant.places
-      padding.wanted += entry.placesOf(sizes)
+      const wanted = entry.placesOf(sizes)
+      for (const kind of ["tokens", "cached"] as const) fills[kind].add(variant.places[kind], wanted[kind])
     }
   }
 
@@ -359,7 +372,8 @@ const make = Effect.fnUntraced(function* (options: XlaOptions) {
       bytes: client.bufferBytes,
       ...compiler.counts,
       ...(mesh === undefined ? {} : { collectiveBytes }),
-      paddingShare: padding.computed === 0 ? 0 : 1 - padding.wanted / padding.computed
+      paddingShare: fills.tokens.share,
+      cachePaddingShare: fills.cached.share
     }))
   })
 })

@@ -61,12 +61,17 @@ describe.skipIf(absent !== undefined)(titled("models on XLA and on onnxruntime")
             const { metrics } = yield* trainer.update({ sequences, inputs: { advantages } })
             norms.push(metrics["grad_norm"]!)
           }
-          return { max, ids: found.map(({ ids }) => [...ids]), norms }
+          const stats = yield* (yield* Device).stats
+          return { max, ids: found.map(({ ids }) => [...ids]), norms, stats }
         }).pipe(Effect.scoped)
       )
       assert.isBelow(two!.max, 5e-5)
       assert.deepStrictEqual(two!.ids, one!.ids)
       near(one!.norms, two!.norms, 1e-3, "gradient norm")
+      // a tenth of the tokens at most; keys and values in coarser steps
+      assert.isBelow(two!.stats.paddingShare!, 0.1)
+      assert.isAbove(two!.stats.cachePaddingShare!, two!.stats.paddingShare!)
+      assert.isBelow(two!.stats.cachePaddingShare!, 0.4)
     })
   )
 
