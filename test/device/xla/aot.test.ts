@@ -16,9 +16,12 @@ import { PjrtFailure } from "../../../src/device/xla/pjrt.ts"
 import { cudaCompiler, locateCompiler } from "../../../src/device/xla/plugins.ts"
 import { XlaDevice } from "../../../src/device/xla/XlaDevice.ts"
 import { decoderParameters } from "../../../src/models/decoder.ts"
-import { trainingFlops } from "../../../src/models/flops.ts"
-import { residentSpec } from "../../../src/models/parameters.ts"
+import { embed, encoderParameters } from "../../../src/models/encoder.ts"
+import type { EncoderConfig } from "../../../src/models/encoderConfig.ts"
+import { decodeFlops, trainingFlops } from "../../../src/models/flops.ts"
+import { parameterInputs, residentSpec } from "../../../src/models/parameters.ts"
 import { policyLoss } from "../../../src/models/score.ts"
+import { segmentProgram } from "../../../src/models/segment.ts"
 import { backwardProgram } from "../../../src/models/Trainer.ts"
 import { sft } from "../../../src/objectives/sft.ts"
 import { sample } from "../../../src/tensor/composites/sample.ts"
@@ -200,6 +203,59 @@ describe.skipIf(absent !== undefined)(titled("compiling for an H100 without one"
     compiled.destroy()
     topology.destroy()
   }, 60_000)
+
+  it("32 steps of decoding in bf16: every cache written over in place, nothing multiplied in float32, operations as by formula", async () => {
+    const steps = 32
+    const decoding = segmentProgram(
+      { ...config, cached: "bf16" },
+      { greedy: false, topP: 0.9, banned: false },
+      { steps, stops: 1 }
+    )
+    const caches = [...decoding.donate.values()]
+    const topology = new Topology(pjrt(), h100)
+    const stored = new Set(table.map(({ name }) => name))
+    const sizes = { rows: 8, places: 64 }
+    const { compiled, written } = await compileFor(topology, decoding, sizes, { dtype: "bf16", stored })
+    const hlo = compiled.module()
+    const { products } = accountOf(hlo)
+    expect(new Set(products.map(({ dtype }) => dtype))).toEqual(new Set(["bf16"]))
+    const places = caches.map((name) => written.inputs.findIndex((port) => port.name === name))
+    expect(caches.length).toBe(2 * config.layers)
+    expect(hlo.overwritten).toEqual(expect.arrayContaining(places))
+    const flops = products.reduce((n, product) => n + product.flops, 0)
+    expect(Math.abs(flops / (steps * decodeFlops(config, sizes).products) - 1)).toBeLessThan(0.1)
+    compiled.destroy()
+    topology.destroy()
+  })
+
+  it("an encoder in bf16: attention by cuDNN with the rows' lengths as a bias, nothing multiplied in float32", async () => {
+    const own: EncoderConfig = {
+      kind: "encoder",
+      vocabularySize: 512,
+      hiddenSize: 128,
+      intermediateSize: 256,
+      layers: 2,
+      heads: 4,
+      maxPositions: 128,
+      segments: 2,
+      normEpsilon: 1e-12,
+      labels: []
+    }
+    const inputs = {
+      ids: input("ids", "i32", ["batch", "time"]),
+      segments: input("segments", "i32", ["batch", "time"]),
+      lengths: input("lengths", "i32", ["batch"])
+    }
+    const embeddings = embed(own, parameterInputs(encoderParameters(own)), inputs)
+    const topology = new Topology(pjrt(), h100)
+    const embedding = program("embed", { outputs: { embeddings } })
+    const { compiled } = await compileFor(topology, embedding, { batch: 8, time: 64 }, { dtype: "bf16" })
+    const { calls, products } = accountOf(compiled.module())
+    expect(calls["__cudnn$fmhaScaleBiasSoftmax"]).toBe(own.layers)
+    expect(products.filter(({ dtype }) => dtype !== "bf16")).toEqual([])
+    compiled.destroy()
+    topology.destroy()
+  })
 
   it.each(["data=4", "fsdp=4", "data=2,model=2"])(
     "shared by four cards (%s): each calls cuDNN for its own rows and heads, and has a quarter of the operations",
