@@ -10,7 +10,7 @@
  *       lora: Param.optional(Lora, "train adapters instead of all weights")
  *     })
  */
-import { Effect, Schema } from "effect"
+import { Effect, Option, Schema, SchemaGetter } from "effect"
 
 export interface Bounds {
   /** Inclusive. */
@@ -50,6 +50,18 @@ export const number = (value: number, description: string, bounds: Bounds = {}) 
   withDefault(bounded(Schema.Finite, bounds), value, description)
 
 export const boolean = (value: boolean, description: string) => withDefault(Schema.Boolean, value, description)
+
+/**
+ * A switch that is off by default, and part of a task's parameters only where it is on: what a stage learns to do later leaves
+ * the keys of what it did before as they were.
+ */
+export const flag = (description: string) =>
+  Schema.optionalKey(Schema.Boolean.annotate({ description, default: false })).pipe(
+    Schema.decodeTo(Schema.Boolean, {
+      decode: SchemaGetter.withDefault(Effect.succeed(false)),
+      encode: SchemaGetter.transformOptional(Option.filter((on: boolean) => on))
+    })
+  )
 
 export const string = (value: string, description: string) => withDefault(Schema.String, value, description)
 

@@ -77,10 +77,15 @@ export class BadConfig extends Schema.TaggedError<BadConfig>()("BadConfig", {
 export class TextTooLong extends Schema.TaggedError<TextTooLong>()("TextTooLong", {
   text: Schema.String,
   tokens: Schema.Int,
-  limit: Schema.Int
+  limit: Schema.Int,
+  /** Whether it is a limit that was asked for, not the model's. */
+  asked: Schema.optionalKey(Schema.Boolean)
 }) {
   override get message() {
-    return `a text of ${this.tokens} tokens does not fit the model's ${this.limit}: ${JSON.stringify(this.text.slice(0, 80))}; shorten it, generate fewer tokens or take a model with a longer context`
+    const [limit, remedy] = this.asked
+      ? [`the ${this.limit} of maxLength`, "shorten it or raise maxLength"]
+      : [`the model's ${this.limit}`, "shorten it, generate fewer tokens or take a model with a longer context"]
+    return `a text of ${this.tokens} tokens does not fit ${limit}: ${JSON.stringify(this.text.slice(0, 80))}; ${remedy}`
   }
 }
 

@@ -69,8 +69,8 @@ export interface Policy {
   readonly adapter?: Adapter & { readonly isNew: boolean }
   /** Whether an adapter that lay in the folder went into the weights when it was loaded. */
   readonly merged: boolean
-  /** The ids of a prompt and of an answer that ends; TextTooLong where they do not fit the model's context. */
-  readonly sequence: (prompt: Prompt, completion: string) => Effect.Effect<Sequence, ModelError>
+  /** The ids of a prompt and of an answer that ends; TextTooLong where they do not fit the model's context, or `limit` tokens. */
+  readonly sequence: (prompt: Prompt, completion: string, limit?: number) => Effect.Effect<Sequence, ModelError>
   /** Answers, in the order of the prompts, samples of a prompt together. */
   readonly generate: (
     prompts: ReadonlyArray<PolicyPrompt>,
@@ -226,11 +226,13 @@ const make = Effect.fnUntraced(function* (model: Parts, options: SamplerOptions)
   const sampler = yield* makeSampler(config, tokenizer, chat.stopIds, weights, options, adapter)
   const stats = { rowSteps: 0, tokens: 0 }
 
-  const fits = (sequence: Sequence) => {
+  const fits = (sequence: Sequence, asked = config.maxPositions) => {
     const tokens = sequence.prompt.length + sequence.completion.length
-    if (tokens <= config.maxPositions) return Effect.succeed(sequence)
+    const limit = Math.min(asked, config.maxPositions)
+    if (tokens <= limit) return Effect.succeed(sequence)
     const text = tokenizer.decode([...sequence.prompt, ...sequence.completion], { special: true })
-    return Effect.fail(fail(new TextTooLong({ text, tokens, limit: config.maxPositions })))
+    const own = limit === config.maxPositions ? {} : { asked: true }
+    return Effect.fail(fail(new TextTooLong({ text, tokens, limit, ...own })))
   }
 
   const scoring = (settings: LoraSettings | undefined) =>
@@ -248,9 +250,9 @@ const make = Effect.fnUntraced(function* (model: Parts, options: SamplerOptions)
     weights,
     ...(adapter === undefined ? {} : { adapter }),
     merged,
-    sequence: (prompt, completion) =>
+    sequence: (prompt, completion, limit) =>
       asked(() => ({ prompt: chat.encodePrompt(prompt), completion: chat.encodeCompletion(completion) })).pipe(
-        Effect.flatMap(fits)
+        Effect.flatMap((sequence) => fits(sequence, limit))
       ),
     generate: Effect.fn("Policy.generate")(function* (prompts, sampling) {
       const requests = yield* asked(() =>

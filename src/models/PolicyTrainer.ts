@@ -8,14 +8,15 @@ import { Device } from "../device/Device.ts"
 import type { DeviceError } from "../device/DeviceError.ts"
 import type { TokenObjective } from "../objectives/Objective.ts"
 import { type BatchValues, packInputs } from "./batchInputs.ts"
-import { byRow, packSequences, planGroups, type Sequence, scalar, sequenceLength } from "./batching.ts"
+import { byRow, packRows, planGroups, type Sequence, scalar, sequenceLength } from "./batching.ts"
 import { decoderParameters } from "./decoder.ts"
 import type { DecoderConfig } from "./decoderConfig.ts"
-import { type Adapter, adapterParameters, dropoutMasks } from "./lora.ts"
+import { type Adapter, adapterParameters, dropoutMasks, type Piece } from "./lora.ts"
 import { asked, BadRequest, fail, type ModelError } from "./ModelError.ts"
 import type { OptimizerSettings } from "./optimizer.ts"
+import { type PackedPlan, planRows } from "./packing.ts"
 import type { Weights } from "./parameters.ts"
-import { placesPerMicroBatch, policyLoss } from "./score.ts"
+import { isPackable, placesPerMicroBatch, policyLoss, unpackable } from "./score.ts"
 import { makeTrainer, type Trainer } from "./Trainer.ts"
 import type { Tokenizer } from "./tokenizer.ts"
 
@@ -42,6 +43,11 @@ export interface TrainingOptions {
   readonly temperature?: number
   /** Most places (rows x longest) of a micro-batch; default: 1024, less where activations would exceed 1 GiB. */
   readonly microBatchTokens?: number
+  /**
+   * Packs sequences into rows of at most so many places (`packing.ts`), and of no more than a micro-batch has; a longer one has a
+   * row to itself. Only for objectives without groups and without values for a row. Default: every sequence has its own row.
+   */
+  readonly rowLength?: number | undefined
   /** Recomputes layers in the backward pass instead of keeping what is inside them. Default false. */
   readonly rematerialise?: boolean
   /** Names the random stream of an adapter's dropout. Default 0. */
@@ -77,6 +83,10 @@ export const makePolicyTrainer = Effect.fn("Policy.trainer")(function* (
   const { groupSize = 1 } = objective
   const { batch } = (yield* Device).info
   const places = microBatchTokens ?? placesPerMicroBatch(config, batch, rematerialise)
+  const rowLength = training.rowLength === undefined ? undefined : Math.min(training.rowLength, places)
+  if (rowLength !== undefined && !isPackable(objective)) {
+    return yield* fail(new BadRequest({ detail: unpackable(objective) }))
+  }
   const trainer = yield* makeTrainer({
     name: `policy.${objective.name}`,
     ...(adapter
@@ -88,32 +98,47 @@ export const makePolicyTrainer = Effect.fn("Policy.trainer")(function* (
         }
       : { table, weights, beforeChange: forget }),
     optimizer,
-    build: (inputs) => policyLoss(config, inputs, objective, { recompute: rematerialise, lora, batch })
+    build: (inputs) => policyLoss(config, inputs, objective, { recompute: rematerialise, lora, batch, rowLength })
   })
+  const planOf = (lengths: ReadonlyArray<number>): PackedPlan => {
+    if (rowLength !== undefined) return planRows(lengths, rowLength, places)
+    const { padding, parts } = planGroups(lengths, groupSize, places)
+    return { padding, parts: parts.map((part) => part.map((row) => [row])) }
+  }
   const update = Effect.fn("PolicyTrainer.update")(function* (batch: PolicyBatch) {
     const { inputs = {}, sequences } = batch
     for (const sequence of sequences) yield* fits(sequence)
-    const { padding, parts } = yield* asked(() => planGroups(sequences.map(sequenceLength), groupSize, places))
+    const { padding, parts } = yield* asked(() => planOf(sequences.map(sequenceLength)))
     const tokens = sequences.reduce((n, { completion }) => n + completion.length, 0)
     if (tokens === 0) {
       return yield* fail(
         new BadRequest({ detail: "the batch has no completion tokens: there is nothing to learn from" })
       )
     }
-    const rows = parts.reduce((n, part) => n + part.length, 0)
+    const rows = parts.reduce((n, part) => n + part.flat().length, 0)
     const done = yield* trainer.updates
-    const masksOf = (part: ReadonlyArray<number>, time: number) =>
-      Object.entries(lora && lora.dropout > 0 ? dropoutMasks(config, lora, dropoutSeed, done, part, time) : {}).map(
+    const masksOf = (pieces: ReadonlyArray<Piece>, shape: readonly [number, number]) =>
+      Object.entries(lora && lora.dropout > 0 ? dropoutMasks(config, lora, dropoutSeed, done, pieces, shape) : {}).map(
         ([name, mask]) => [name, byRow(mask, groupSize)] as const
       )
     const logprobs: Array<Float32Array> = sequences.map(() => new Float32Array(0))
-    for (const part of parts) {
+    for (const laid of parts) {
+      const part = laid.flat()
       const feeds = yield* asked(() => {
-        const own = part.map((row) => sequences[row]!)
-        const packed = packSequences(own, tokenizer.special.pad)
+        const packed = packRows(
+          laid.map((row) => row.map((sequence) => sequences[sequence]!)),
+          tokenizer.special.pad
+        )
+        const time = packed.ids.shape[1]!
+        const pieces = part.map((sequence, i) => ({
+          sequence,
+          first: packed.firsts[i]!,
+          places: rowLength === undefined ? time : sequenceLength(sequences[sequence]!)
+        }))
         const mask = new Float32Array(packed.tokens).fill(1)
         return {
           ids: byRow(packed.ids, groupSize),
+          ...(rowLength === undefined ? {} : { starts: byRow(packed.starts, groupSize) }),
           at: packed.at,
           targets: packed.targets,
           rows: packed.rows,
@@ -121,7 +146,7 @@ export const makePolicyTrainer = Effect.fn("Policy.trainer")(function* (
           temperature: scalar(temperature),
           totalTokens: scalar(tokens),
           totalRows: scalar(rows),
-          ...Object.fromEntries(masksOf(part, packed.ids.shape[1]!)),
+          ...Object.fromEntries(masksOf(pieces, [laid.length, time])),
           ...packInputs(objective, inputs, sequences, part)
         }
       })

@@ -85,11 +85,15 @@ export const placesOfTexts = (
 export interface PackedSequences {
   /** i32 [rows, time]: prompt and answer without its last token, padded on the right. */
   readonly ids: HostTensor
+  /** i32 [rows, time]: the place in its row where the sequence of each place begins; padding counts as a sequence. */
+  readonly starts: HostTensor
+  /** Of each sequence its first place among the rows x time. */
+  readonly firsts: ReadonlyArray<number>
   /** i32 [tokens]: which of the rows x time states predicts each completion token. */
   readonly at: HostTensor
   /** i32 [tokens]: the completion tokens. */
   readonly targets: HostTensor
-  /** i32 [tokens]: the row (within the micro-batch) of each. */
+  /** i32 [tokens]: the sequence (within the micro-batch) of each: its row, where every row has one. */
   readonly rows: HostTensor
   readonly tokens: number
 }
@@ -98,34 +102,59 @@ export interface PackedSequences {
 export const sequenceLength = ({ completion, prompt }: Sequence): number =>
   completion.length === 0 ? 0 : prompt.length + completion.length - 1
 
-/** Packs some sequences; a row without completion is all padding. Throws a RangeError for a sequence without a prompt: its first token has no predecessor. */
-export const packSequences = (sequences: ReadonlyArray<Sequence>, pad: number): PackedSequences => {
-  const time = Math.max(...sequences.map(sequenceLength))
+/**
+ * Packs rows of sequences that lie behind one another; a sequence without completion takes no place. Sequences count on from row to
+ * row. Throws a RangeError for a sequence without a prompt: its first token has no predecessor.
+ */
+export const packRows = (rows: ReadonlyArray<ReadonlyArray<Sequence>>, pad: number): PackedSequences => {
+  const sequences = rows.flat()
+  const time = Math.max(...rows.map((row) => row.reduce((sum, sequence) => sum + sequenceLength(sequence), 0)))
   const tokens = sequences.reduce((n, { completion }) => n + completion.length, 0)
-  const ids = new Int32Array(sequences.length * time).fill(pad)
+  const ids = new Int32Array(rows.length * time).fill(pad)
+  const starts = new Int32Array(rows.length * time)
   const at = new Int32Array(tokens)
   const targets = new Int32Array(tokens)
-  const rows = new Int32Array(tokens)
+  const owners = new Int32Array(tokens)
+  const firsts: Array<number> = []
   let next = 0
-  sequences.forEach(({ completion, prompt }, row) => {
-    if (completion.length === 0) return
-    if (prompt.length === 0) throw new RangeError("a sequence needs a prompt of at least one token")
-    ids.set(prompt, row * time)
-    for (let i = 0; i < completion.length; i++) {
-      if (i < completion.length - 1) ids[row * time + prompt.length + i] = completion[i]!
-      at[next] = row * time + prompt.length + i - 1
-      targets[next] = completion[i]!
-      rows[next++] = row
+  rows.forEach((row, r) => {
+    let first = r * time
+    for (const sequence of row) {
+      const { completion, prompt } = sequence
+      const owner = firsts.push(first) - 1
+      if (completion.length === 0) continue
+      if (prompt.length === 0) throw new RangeError("a sequence needs a prompt of at least one token")
+      ids.set(prompt, first)
+      for (let i = 0; i < completion.length; i++) {
+        const place = first + prompt.length + i
+        if (i < completion.length - 1) ids[place] = completion[i]!
+        at[next] = place - 1
+        targets[next] = completion[i]!
+        owners[next++] = owner
+      }
+      const end = first + sequenceLength(sequence)
+      starts.fill(first - r * time, first, end)
+      first = end
     }
+    starts.fill(first - r * time, first, (r + 1) * time)
   })
   return {
-    ids: i32([sequences.length, time], ids),
+    ids: i32([rows.length, time], ids),
+    starts: i32([rows.length, time], starts),
+    firsts,
     at: i32([tokens], at),
     targets: i32([tokens], targets),
-    rows: i32([tokens], rows),
+    rows: i32([tokens], owners),
     tokens
   }
 }
+
+/** Packs some sequences, each in a row of its own; a row without completion is all padding. Throws as `packRows`. */
+export const packSequences = (sequences: ReadonlyArray<Sequence>, pad: number): PackedSequences =>
+  packRows(
+    sequences.map((sequence) => [sequence]),
+    pad
+  )
 
 /** A tensor [rows, ...] of a micro-batch of whole groups as [size, groups, ...]. */
 export const byRow = (tensor: HostTensor, size: number): HostTensor => {

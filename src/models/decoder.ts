@@ -4,7 +4,8 @@
  *
  *   x += O attention(rotary(Q norm(x)), rotary(K norm(x)), V norm(x));   x += D swiglu(G norm(x), U norm(x))
  *
- * Rows are padded on the right: a causal model never lets padding reach a real token, so training needs no mask.
+ * Rows are padded on the right: a causal model never lets padding reach a real token, so training needs no mask, unless
+ * sequences share rows.
  */
 
 import { swiglu } from "../tensor/composites/activation.ts"
@@ -12,7 +13,7 @@ import { attention } from "../tensor/composites/attention.ts"
 import { linear } from "../tensor/composites/linear.ts"
 import { rmsNorm } from "../tensor/composites/norm.ts"
 import { type RotaryTables, rotary, rotaryTables } from "../tensor/composites/rotary.ts"
-import { add } from "../tensor/ops/elementwise.ts"
+import { add, and, greaterEqual, lessEqual } from "../tensor/ops/elementwise.ts"
 import { embedding } from "../tensor/ops/indexing.ts"
 import { iota } from "../tensor/ops/leaf.ts"
 import { reshape, split } from "../tensor/ops/shape.ts"
@@ -83,6 +84,9 @@ export type Attend = (q: Tensor, k: Tensor, v: Tensor, layer: number) => Tensor
  */
 export type Adapt = (y: Tensor, x: Tensor, projection: string) => Tensor
 
+/** The longest rows whose attention keeps its probabilities. */
+const keptProbabilities = 512
+
 /**
  * Causal attention within the rows. Where contexts are short its derivative keeps the probabilities, which saves a matrix
  * product; else it keeps their sums and computes them again.
@@ -90,7 +94,20 @@ export type Adapt = (y: Tensor, x: Tensor, projection: string) => Tensor
 export const attendCausally =
   ({ maxPositions }: DecoderConfig): Attend =>
   (q, k, v) =>
-    attention(q, k, v, { causal: true, saved: maxPositions <= 512 ? "probabilities" : "logSumExp" }).out
+    attention(q, k, v, { causal: true, saved: maxPositions <= keptProbabilities ? "probabilities" : "logSumExp" }).out
+
+/**
+ * The same for rows of several sequences, that do not see each other: starts i32 [batch, time] is the place where the sequence of
+ * each place begins, so that query i sees keys starts[i] .. i. `longest` is how long rows may be.
+ */
+export const attendWithin = (starts: Tensor, longest: number): Attend => {
+  const [batch, time] = [starts.shape[0]!, starts.shape[1]!]
+  const key = iota([1, 1, 1, time], 3)
+  const own = greaterEqual(key, reshape(starts, [batch, 1, time, 1]))
+  const mask = and(own, lessEqual(key, iota([1, 1, time, 1], 2)))
+  const saved = longest <= keptProbabilities ? "probabilities" : "logSumExp"
+  return (q, k, v) => attention(q, k, v, { mask, saved }).out
+}
 
 /** One layer: x [batch, time, hidden] to the same shape. */
 export const decoderLayer = (

@@ -137,30 +137,38 @@ export const adapting = (
 /** The program input that holds a layer's mask [..., time, in]. */
 export const maskName = (layer: string): string => `dropout:${layer}`
 
+/** Where a sequence lies in a micro-batch: its number in the batch, its first place among rows x time, and how many it has. */
+export interface Piece {
+  readonly sequence: number
+  readonly first: number
+  readonly places: number
+}
+
 /**
  * Dropout's masks of some rows, [rows, time, in] for every layer with an adapter: 1 / (1 - share) where kept. Drawn on the host, a
- * stream for each (seed, update, layer, row of the batch), a draw for each place: micro-batches change nothing.
+ * stream for each (seed, update, layer, sequence of the batch), a draw for each place: neither micro-batches nor packing change
+ * anything.
  */
 export const dropoutMasks = (
   config: DecoderConfig,
   lora: LoraSettings,
   seed: number,
   update: number,
-  rows: ReadonlyArray<number>,
-  time: number
+  pieces: ReadonlyArray<Piece>,
+  [rows, time]: readonly [rows: number, time: number]
 ): Readonly<Record<string, HostTensor>> => {
   const kept = 1 / (1 - lora.dropout)
   const masks: Record<string, HostTensor> = {}
   for (const { columns, layers } of projections(config, lora)) {
     for (const { adapted, name } of layers) {
       if (!adapted) continue
-      const data = new Float32Array(rows.length * time * columns)
-      rows.forEach((row, i) => {
-        const drawn = uniforms(stream(seed, "lora", "dropout", update, name, row), time * columns)
-        const at = i * time * columns
+      const data = new Float32Array(rows * time * columns)
+      for (const { first, places, sequence } of pieces) {
+        const drawn = uniforms(stream(seed, "lora", "dropout", update, name, sequence), places * columns)
+        const at = first * columns
         for (let k = 0; k < drawn.length; k++) data[at + k] = drawn[k]! < lora.dropout ? 0 : kept
-      })
-      masks[maskName(name)] = { dtype: "f32", shape: [rows.length, time, columns], data }
+      }
+      masks[maskName(name)] = { dtype: "f32", shape: [rows, time, columns], data }
     }
   }
   return masks

@@ -9,11 +9,13 @@ import type { BatchInput, TokenObjective } from "../objectives/Objective.ts"
 import { linearLogprobs } from "../tensor/composites/linearLogprobs.ts"
 import { rematerialise } from "../tensor/composites/rematerialise.ts"
 import { multiplyDims, namedDim } from "../tensor/Dim.ts"
+import { sub } from "../tensor/ops/elementwise.ts"
 import { gather } from "../tensor/ops/indexing.ts"
+import { iota } from "../tensor/ops/leaf.ts"
 import { asRows, reshape } from "../tensor/ops/shape.ts"
 import { type Program, program } from "../tensor/Program.ts"
 import { input, type Tensor } from "../tensor/Tensor.ts"
-import { type HiddenOptions, headWeight, hidden } from "./decoder.ts"
+import { attendWithin, type HiddenOptions, headWeight, hidden } from "./decoder.ts"
 import type { DecoderConfig } from "./decoderConfig.ts"
 import { adapting, type LoraSettings, maskName, policyInputs } from "./lora.ts"
 import type { ParameterInputs } from "./parameters.ts"
@@ -72,27 +74,47 @@ export interface PolicyLossOptions {
   readonly lora?: LoraSettings | undefined
   /** What the device takes at once; default `usualBatch`. */
   readonly batch?: MicroBatch | undefined
+  /** Rows hold several sequences (`packing.ts`) and are so long at most: `starts`, of the shape of `ids`, is an input more. */
+  readonly rowLength?: number | undefined
 }
+
+/** Whether an objective can be told of sequences that share rows: it has no groups, and no values for a row. */
+export const isPackable = ({ groupSize = 1, inputs }: TokenObjective): boolean =>
+  groupSize === 1 && Object.values(inputs).every(({ per }) => per !== "row")
+
+/** What to tell whoever wants to pack rows of an objective that is not packable. */
+export const unpackable = ({ name }: TokenObjective): string =>
+  `${name}: sequences cannot share rows where an objective has groups, or a value for each row; leave packing off`
+
+/** How sequences that share rows attend, and where they stand: each counts from 0. */
+const sharing = (starts: Tensor, rowLength: number): Pick<HiddenOptions, "attend" | "positions"> => ({
+  attend: attendWithin(starts, rowLength),
+  positions: sub(iota([starts.shape[1]!]), starts)
+})
 
 /**
  * An objective's loss over a policy's parameters, an adapter's among them; `logprobs` [tokens] are an output. With dropout every
- * adapted layer has an input more, its mask: `dropoutMasks`.
+ * adapted layer has an input more, its mask: `dropoutMasks`. Throws a RangeError for packed rows of an objective that is not
+ * packable.
  */
 export const policyLoss = (
   config: DecoderConfig,
   parameters: ParameterInputs,
   objective: TokenObjective,
-  { batch, lora, recompute = false }: PolicyLossOptions = {}
+  { batch, lora, recompute = false, rowLength }: PolicyLossOptions = {}
 ): TrainerGraph => {
   const { groupSize = 1 } = objective
+  if (rowLength !== undefined && !isPackable(objective)) throw new RangeError(unpackable(objective))
   // Fed as [groupSize, groups, ...], so that both dimensions can be read off: see `byRow` in batching.ts.
   const groupCount = namedDim("groups")
   const rowCount = multiplyDims(groupCount, groupSize)
-  const ids = reshape(input("ids", "i32", [groupSize, groupCount, "time"]), [rowCount, "time"])
+  const perPlace = (name: string) => reshape(input(name, "i32", [groupSize, groupCount, "time"]), [rowCount, "time"])
+  const ids = perPlace("ids")
   const mask = (layer: string, x: Tensor) =>
     reshape(input(maskName(layer), "f32", [groupSize, groupCount, "time", x.shape.at(-1)!]), x.shape)
   const options: HiddenOptions = {
     adapt: adapting(config, parameters, lora, lora && lora.dropout > 0 ? mask : undefined),
+    ...(rowLength === undefined ? {} : sharing(perPlace("starts"), rowLength)),
     ...(recompute ? { wrap: (layer, x) => rematerialise([x], (y) => [layer(y!)])[0]! } : {})
   }
   const { entropy, logprob } = tokenScores(config, parameters, ids, options, batch)
@@ -107,7 +129,8 @@ export const policyLoss = (
       entropies: entropy,
       mask: input("mask", "f32", ["tokens"]),
       rows: input("rows", "i32", ["tokens"]),
-      rowCount,
+      // of packed sequences there are no more than tokens, since each has one
+      rowCount: rowLength === undefined ? rowCount : namedDim("tokens"),
       groupCount,
       totalTokens: input("totalTokens", "f32", []),
       totalRows: input("totalRows", "f32", [])

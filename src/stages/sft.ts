@@ -9,6 +9,7 @@
 import { Effect, Schema } from "effect"
 import { optional } from "../artifact/Kind.ts"
 import { Checkpoint, Demonstrations, Policy } from "../artifact/kinds.ts"
+import type { PromptCompletion } from "../data/records.ts"
 import * as Param from "../dsl/param.ts"
 import * as Stage from "../dsl/Stage.ts"
 import { sft as objective } from "../objectives/sft.ts"
@@ -26,17 +27,25 @@ export const SftParams = Param.struct({
     min: 0
   }),
   tooLong: tooLongField,
+  maxLength: Param.optional(
+    Schema.Int.check(Schema.isGreaterThanOrEqualTo(2)),
+    "most tokens of a row with its answer, and of what packing puts into one; absent: the model's context, packing at most 1024"
+  ),
+  packing: Param.flag("puts several short rows into one, where they do not see each other, so that less is padding"),
   ...optimizerFields({ learningRate: 1e-3, schedule: "cosine", warmupSteps: 0, weightDecay: 0.01 }),
   ...loraFieldWithDropout,
   rematerialise: Param.boolean(false, "recompute layers in the backward pass: less memory, a third more work"),
   ...keepingFields(["eval/loss"])
 })
 
+/** Places of a row of packed examples unless said otherwise: TRL's default of `max_length`. */
+const longestPacked = 1024
+
 export class NothingToLearn extends Schema.TaggedError<NothingToLearn>()("NothingToLearn", { rows: Schema.Int }) {
   override get message() {
     return this.rows === 0
       ? "sft: the data set has no rows; look at the stage that made it"
-      : `sft: none of ${this.rows} rows fits the model's context; take shorter answers or a model with a longer one`
+      : `sft: none of ${this.rows} rows fits the model's context or maxLength; take shorter answers or a model with a longer one`
   }
 }
 
@@ -66,21 +75,18 @@ export const sft = Stage.make("sft", {
   run: Effect.fn("stage.sft")(function* ({ inputs, outputs, params, seed }) {
     const policy = yield* openTrained(inputs.policy.dir, params, seed)
     const rows = yield* inputs.data.rows
-    const { kept: sequences, skipped } = yield* fitting(rows, params.tooLong, ({ completion, prompt }) =>
-      policy.sequence(prompt, completion)
-    )
+    const encode = ({ completion, prompt }: PromptCompletion) => policy.sequence(prompt, completion, params.maxLength)
+    const { kept: sequences, skipped } = yield* fitting(rows, params.tooLong, encode)
     if (sequences.length === 0 && params.steps > 0) return yield* new NothingToLearn({ rows: rows.length })
     const trainer = yield* policy.trainer(objective(), optimizerSettings(params, params.steps), {
       rematerialise: params.rematerialise,
-      dropoutSeed: seed
+      dropoutSeed: seed,
+      rowLength: params.packing ? (params.maxLength ?? Math.min(policy.config.maxPositions, longestPacked)) : undefined
     })
     const order = params.order === 0 ? "sft" : `sft/${params.order}`
     const rowsOf = stepRows(seed, order, Math.max(1, sequences.length), params.batchSize)
-    const held = yield* fitting(
-      yield* developmentRows("sft", params, inputs.development),
-      params.tooLong,
-      ({ completion, prompt }) => policy.sequence(prompt, completion)
-    )
+    const development = yield* developmentRows("sft", params, inputs.development)
+    const held = yield* fitting(development, params.tooLong, encode)
     if (params.evaluateEvery > 0 && held.kept.length === 0) return yield* new NothingToLearn({ rows: held.skipped })
     const keeper = yield* openKeeper(policy, params, evaluated)
     const file = (dir: string) => `${dir}/trainer.safetensors`

@@ -232,19 +232,21 @@ layer(cpu)("LoRA", (it) => {
 
   it("dropout's masks: the share, scaled; the same for a row wherever it stands, others for others", () => {
     const lora: LoraSettings = { rank: 2, alpha: 4, dropout: 0.3, rslora: false, targets: ["q_proj", "k_proj"] }
-    const masks = dropoutMasks(tinyConfig, lora, 1, 0, [0, 1, 2], 50)
+    const rows = [0, 1, 2].map((sequence) => ({ sequence, first: sequence * 50, places: 50 }))
+    const masks = dropoutMasks(tinyConfig, lora, 1, 0, rows, [3, 50])
     assert.lengthOf(Object.keys(masks), 4)
     const q = masks["dropout:model.layers.0.self_attn.q_proj"]!.data as Float32Array
     assert.deepStrictEqual([...new Set(q)].toSorted(), [0, Math.fround(1 / 0.7)])
     // 4800 draws: the deviation of the share is 0.0066.
     assert.closeTo(q.filter((value) => value === 0).length / q.length, 0.3, 0.03)
-    const again = dropoutMasks(tinyConfig, lora, 1, 0, [2], 20)
+    const again = dropoutMasks(tinyConfig, lora, 1, 0, [{ sequence: 2, first: 7, places: 20 }], [1, 30])
     const row = again["dropout:model.layers.0.self_attn.q_proj"]!.data as Float32Array
-    assert.deepStrictEqual(row, q.slice(2 * 50 * 32, 2 * 50 * 32 + 20 * 32))
+    assert.deepStrictEqual(row.slice(7 * 32, 27 * 32), q.slice(2 * 50 * 32, 2 * 50 * 32 + 20 * 32))
+    assert.isTrue([...row.slice(0, 7 * 32), ...row.slice(27 * 32)].every((value) => value === 0))
     const other = [
       masks["dropout:model.layers.0.self_attn.k_proj"]!,
-      dropoutMasks(tinyConfig, lora, 1, 1, [0, 1, 2], 50)["dropout:model.layers.0.self_attn.q_proj"]!,
-      dropoutMasks(tinyConfig, lora, 2, 0, [0, 1, 2], 50)["dropout:model.layers.0.self_attn.q_proj"]!
+      dropoutMasks(tinyConfig, lora, 1, 1, rows, [3, 50])["dropout:model.layers.0.self_attn.q_proj"]!,
+      dropoutMasks(tinyConfig, lora, 2, 0, rows, [3, 50])["dropout:model.layers.0.self_attn.q_proj"]!
     ]
     for (const { data } of other) assert.notDeepEqual(data, q)
   })

@@ -2,9 +2,10 @@
 import { readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit } from "effect"
+import { Effect, Exit, Schema } from "effect"
 import { Demonstrations } from "../../src/artifact/kinds.ts"
 import type { PromptCompletion } from "../../src/data/records.ts"
+import { encodeParams } from "../../src/dsl/key.ts"
 import { sft } from "../../src/stages/sft.ts"
 import { freshFolder } from "../support/folders.ts"
 import { attemptStage, failStage, rowsOf, runStage } from "../support/runStage.ts"
@@ -58,6 +59,51 @@ describe("sft", () => {
       assert.strictEqual(sft.grows!.unless({ schedule: "cosine" } as never), "the cosine schedule spans all steps")
     })
   )
+
+  it.live("packed steps learn the same as unpacked ones, with less padding", () =>
+    Effect.gen(function* () {
+      const inputs = yield* ground
+      const long = { ...params, steps: 30, batchSize: 32, learningRate: 1e-2 }
+      const alone = yield* runStage(sft, { dir: fresh(), inputs, params: long, seed: 4 })
+      const packed = yield* runStage(sft, { dir: fresh(), inputs, params: { ...long, packing: true }, seed: 4 })
+      const of = (run: typeof alone, metric: string) => run.said.metrics.map(({ values }) => values[metric]!)
+      // One step is the same but for rounding (test/models/packing.test.ts); over thirty of them rounding grows.
+      of(packed, "loss").forEach((loss, k) => {
+        assert.closeTo(loss, of(alone, "loss")[k]!, k === 0 ? 1e-5 : 1e-2)
+      })
+      assert.isAbove(of(packed, "loss")[0]!, 4)
+      assert.isBelow(of(packed, "loss").at(-1)!, 2.8)
+      const padding = (run: typeof alone) => of(run, "perf/padding").reduce((a, b) => a + b, 0) / long.steps
+      assert.isBelow(padding(packed), padding(alone))
+    })
+  )
+
+  it.live("packed steps too are interrupted and resumed to the last bit", () =>
+    Effect.gen(function* () {
+      const inputs = yield* ground
+      const few = { ...params, packing: true }
+      const whole = yield* runStage(sft, { dir: fresh(), inputs, params: few, seed: 4 })
+      const first = yield* attemptStage(sft, {
+        dir: fresh(),
+        inputs,
+        params: few,
+        seed: 4,
+        checkpointEvery: 3,
+        breakAt: 3
+      })
+      const resume = first.said.checkpoints.at(-1)!
+      const rest = yield* runStage(sft, { dir: fresh(), inputs, params: few, seed: 4, resume })
+      assert.deepStrictEqual(weights(rest.out.policy), weights(whole.out.policy))
+    })
+  )
+
+  it("packing that is off is no part of a task's parameters, so that keys are as they were", () => {
+    const encoded = (given: unknown) => encodeParams(sft, Schema.decodeUnknownSync(sft.params)(given))
+    assert.notProperty(encoded({}), "packing")
+    assert.notProperty(encoded({}), "maxLength")
+    assert.deepStrictEqual(encoded({ packing: false }), encoded({}))
+    assert.propertyVal(encoded({ packing: true }), "packing", true)
+  })
 
   it.live("0 steps and a learning rate of 0 pass the weights through, bit for bit; other seeds do not", () =>
     Effect.gen(function* () {
@@ -114,6 +160,18 @@ describe("sft", () => {
       const skip = { ...params, tooLong: "skip" }
       const { said } = yield* runStage(sft, { dir: fresh(), inputs: mixed, params: skip })
       assert.strictEqual(said.metrics[0]!.values["sft/skipped"], 1)
+      // maxLength is a shorter limit, packing or not; rows are not cut to it
+      const lengths = { ...params, steps: 1, maxLength: 40 }
+      for (const packing of [false, true]) {
+        const over = yield* failStage(sft, { dir: fresh(), inputs, params: { ...lengths, packing } })
+        assert.match(
+          (over as Error).message,
+          /^a text of \d+ tokens does not fit the 40 of maxLength: .*raise maxLength$/
+        )
+        const left = yield* runStage(sft, { dir: fresh(), inputs, params: { ...lengths, packing, tooLong: "skip" } })
+        const skipped = left.said.metrics[0]!.values["sft/skipped"]!
+        assert.isTrue(skipped > 0 && skipped < rows.length, `${skipped} of ${rows.length}`)
+      }
       const none = yield* failStage(sft, { dir: fresh(), inputs: yield* written([long]), params: skip })
       assert.match((none as Error).message, /^sft: none of 1 rows fits/)
       const empty = yield* written([])

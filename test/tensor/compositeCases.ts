@@ -116,6 +116,20 @@ export const compositeCases: readonly Case[] = [
   row("attention, grouped heads", (make) => attend(make, 6, 2, { causal: true, scale: 0.3 })),
   row("attention, saved probabilities", (make) => attend(make, 4, 2, { causal: true, saved: "probabilities" })),
   row("attention, masked", (make) => masked(make)),
+  row("attention, a mask for each query", (make) => {
+    const { a, b, from } = make
+    // rows of two sequences that do not see each other: two places, and the rest
+    const border = (place: number) => (place < 2 ? 0 : 2)
+    const mask = from(
+      [a, 1, b, b],
+      (i) => {
+        const [query, key] = [Math.floor(i / make.size(b)) % make.size(b), i % make.size(b)]
+        return border(query) <= key && key <= query ? 1 : 0
+      },
+      "bool"
+    )
+    return attend(make, 2, 1, { mask })
+  }),
   row("attention, masked and causal", (make) => masked(make, { causal: true, saved: "probabilities" })),
   row("attention, output only", (make) => attend(make, 2, 1, { causal: true }).slice(0, 1)),
   row("attention, one query", ({ a, c, normal }) => {
