@@ -57,12 +57,21 @@ export const learnt = (
   return preferring(policy, { ...lessons, ...whereJudged(p.preference, held) }, p)
 }
 
-/** The control of equal votes would know people's, if it were chosen by what they voted for on other queries. */
+/** The control of equal votes has no relevance, and would know people's votes if it were chosen by those on other queries. */
 export const controlRefusals = (p: {
   readonly votes: "people" | "equal"
-  readonly ips: { readonly keepBest: string }
-}): ReadonlyArray<Refusal> =>
-  p.votes === "equal" && p.ips.keepBest !== "none"
+  readonly ips: { readonly keepBest: string; readonly votes: string }
+}): ReadonlyArray<Refusal> => [
+  ...(p.votes === "equal" && p.ips.votes === "relevance"
+    ? [
+        {
+          path: "ips.votes",
+          message: "the control of `votes: equal` has equal votes and no relevance",
+          hint: "write ips.votes: raw for it"
+        }
+      ]
+    : []),
+  ...(p.votes === "equal" && p.ips.keepBest !== "none"
     ? [
         {
           path: "ips.keepBest",
@@ -70,7 +79,8 @@ export const controlRefusals = (p: {
           hint: "leave keepBest out of it; `evaluateEvery` alone only watches"
         }
       ]
-    : []
+    : [])
+]
 
 /** What the parameters of learning refuse. */
 export const learningRefusals = (

@@ -40,7 +40,8 @@ const successes = (trials: ReadonlyArray<number>): ReadonlyArray<number> =>
   trials.reduce<ReadonlyArray<number>>((before, p) => convolve(before, [1 - p, p]), [1])
 
 /**
- * Expected votes of every place of a slate, on a scale; null for `min-max`, whose expectation is not computed.
+ * Expected votes of every place of a slate, on a scale; null for `min-max`, whose expectation is not computed, and for
+ * `relevance`, of which nothing is known.
  * `approvals` [places][groups]: probability of a vote by someone who looks.
  */
 export const expectedVotes = (
@@ -50,7 +51,7 @@ export const expectedVotes = (
 ): ReadonlyArray<number> | null => {
   const { positionBias, shares, voters } = people
   const approval = approvals.map((of) => of.reduce((sum, p, g) => sum + shares[g]! * p, 0))
-  if (scale === "min-max") return null
+  if (scale === "min-max" || scale === "relevance") return null
   if (scale === "rate") return approval
   if (scale === "raw") return approval.map((p, k) => voters * positionBias ** k * p)
   const size = approvals.length
@@ -94,7 +95,7 @@ export const slateCount = ({ approvals, replacement, size }: KnownSlates): numbe
 
 /**
  * The value of the policy with probabilities exp(policy) on the pool [pool], by enumeration; null where it cannot be
- * told: `min-max` votes, more than 20,000 slates, and per-response weights on slates without replacement (whose places
+ * told: `min-max` votes, `relevance`, more than 20,000 slates, and per-response weights on slates without replacement (whose places
  * are not independent). `propensities` [pool] are what rewards are made of, where that is not the probability itself.
  */
 export const enumeratedValue = (
@@ -106,7 +107,8 @@ export const enumeratedValue = (
   propensities: ReadonlyArray<number> = policy
 ): number | null => {
   const { approvals, replacement, size } = known
-  if (reward.votes === "min-max" || (weighting === "independent" && !replacement)) return null
+  if (reward.votes === "min-max" || reward.votes === "relevance" || (weighting === "independent" && !replacement))
+    return null
   const p = policy.map(Math.exp)
   const rewardOf = (answer: number, vote: number) => responseReward(reward, vote, propensities[answer]!, size)
   if (reward.votes !== "slate-normalised" && replacement) {

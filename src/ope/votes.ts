@@ -11,10 +11,11 @@
  * with scale = K for slate-normalised votes, so that the mean is the sum above, and 1 otherwise.
  */
 
-export const voteScales = ["slate-normalised", "min-max", "raw", "rate"] as const
+export const voteScales = ["slate-normalised", "min-max", "raw", "rate", "relevance"] as const
 /**
  * slate-normalised: h / sum of the slate's h (uniform where all are 0); min-max: (h - min) / (max - min) in the slate (1/2
- * where all are equal); raw: h; rate: h / exposure, what places in the slate cannot distort.
+ * where all are equal); raw: h; rate: h / exposure, what places in the slate cannot distort; relevance: not votes but the
+ * response's relevance, as it is. Whoever reads a log gives it in the place of votes.
  */
 export type VoteScale = (typeof voteScales)[number]
 
@@ -50,11 +51,12 @@ export const scaleVotes = (
     case "min-max":
       return votes.map((vote) => (high === low ? 0.5 : (vote - low) / (high - low)))
     case "raw":
+    case "relevance":
       return votes
     case "rate":
       if (exposure === undefined || exposure.length !== votes.length) {
         throw new RangeError(
-          `votes on the scale \`share\` need an exposure each: [${votes.length}] votes, [${exposure?.length ?? 0}] exposures`
+          `votes on the scale \`rate\` need an exposure each: [${votes.length}] votes, [${exposure?.length ?? 0}] exposures`
         )
       }
       return votes.map((vote, k) => vote / exposure[k]!)
@@ -73,7 +75,7 @@ export interface RewardSettings {
 export const checkReward = ({ cu, votes }: Pick<RewardSettings, "cu" | "votes">): void => {
   if (cu === "label" && votes === "slate-normalised") {
     throw new RangeError(
-      "cu `label` with `slate-normalised` votes rewards every slate with exactly 1/K, whatever the votes; take `rate`, `min-max` or `raw`"
+      "cu `label` with `slate-normalised` votes rewards every slate with exactly 1/K, whatever the votes; take `rate`, `min-max`, `raw` or `relevance`"
     )
   }
 }

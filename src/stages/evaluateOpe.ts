@@ -176,7 +176,7 @@ export const evaluateOpe = Stage.make("evaluate-ope", {
       "evaluate-ope",
       slates,
       (slate, text) => (score ? score(slate.prompt, text) : targetOf(slate, text)!),
-      params.votes === "rate"
+      params.votes
     )
     const settings: OpeSettings = { ...params, weighting: params.weights }
     const { logRatios, queries, rounds } = yield* refusing("evaluate-ope", "", () => makeRounds(scored, settings))

@@ -92,10 +92,12 @@ describe("votes and rewards", () => {
     expect(scaleVotes("min-max", [4, 4])).toEqual([0.5, 0.5])
     expect(scaleVotes("raw", [4, 0])).toEqual([4, 0])
     expect(scaleVotes("rate", [4, 1], [8, 4])).toEqual([0.5, 0.25])
+    expect(scaleVotes("relevance", [0.25, 3])).toEqual([0.25, 3])
   })
 
   it("refuse negative and missing votes, and labels whose votes could not matter", () => {
     expect(() => scaleVotes("raw", [1, -1])).toThrow(/at least 0, not -1/)
+    expect(() => scaleVotes("relevance", [0.5, -0.5])).toThrow(/at least 0, not -0.5/)
     expect(() => scaleVotes("raw", [Number.NaN])).toThrow(/not NaN/)
     expect(() => scaleVotes("raw", [])).toThrow(/without responses/)
     expect(() => scaleVotes("rate", [1, 2])).toThrow(/\[2\] votes, \[0\] exposures/)

@@ -33,6 +33,7 @@ describe("expected votes", () => {
     expect(first).toBeCloseTo(0.1 + 0.3 + 0.15, 12)
     expect(second).toBeCloseTo(0.1 + 0.2 + 0.15, 12)
     expect(expectedVotes("min-max", people, approvals)).toBeNull()
+    expect(expectedVotes("relevance", people, approvals)).toBeNull()
   })
 
   it("of a slate's shares equal brute force over two voters of two groups, and sum to 1", () => {

@@ -74,6 +74,11 @@ describe("refused with its place", () => {
       "{ votes: equal, ips: { evaluateEvery: 5, keepBest: eval/ope/snips } }",
       /ips\.keepBest: the control of `votes: equal` would be chosen by people's votes/
     ],
+    [
+      "pope-windows",
+      "{ votes: equal, ips.votes: relevance }",
+      /ips\.votes: the control of `votes: equal` has .* no relevance/
+    ],
     ["dpo", "preference: { evaluateEvery: 5, keepBest: eval/loss }", /preference\.keepBest.*eval_loss/],
     ["dpo", "preference.keepBest: eval_loss", /preference\.keepBest: the best policy by eval_loss is asked for/],
     [

@@ -239,12 +239,66 @@ describe("evaluate-ope", () => {
       })
   )
 
+  it.live("goes by relevance as by raw votes of that number, and names the slate that has none", () =>
+    Effect.gen(function* () {
+      const { log, policy } = yield* ground
+      const rows = (yield* rowsOf(LoggedSlates, log.test)).map(({ truth: _, ...row }) => row)
+      const with_ = (change: (response: LoggedSlate["responses"][number], place: number) => object) =>
+        written(rows.map((row) => ({ ...row, responses: row.responses.map(change) })) as never)
+      const run = (slates: string, votes: string, more: object = {}) => ({
+        dir: fresh(),
+        inputs: { slates, policy },
+        params: { ...label, weights: "independent", votes, ...more }
+      })
+      const items = (asked: ReturnType<typeof run>) =>
+        Effect.map(runStage(evaluateOpe, asked), ({ said }) => said.items.map(({ name, value }) => [name, value]))
+      // Votes that say nothing beside a relevance; and votes of that number, with a relevance that says nothing.
+      const judged = with_((one, k) => ({ ...one, votes: 1, relevance: k / 2 }))
+      const voted = with_((one, k) => ({ ...one, votes: k / 2, relevance: 9 }))
+      const found = yield* items(run(judged, "relevance"))
+      assert.deepStrictEqual(found, yield* items(run(voted, "raw")))
+      assert.isTrue(found.some(([name]) => name === "ope/log_ratio/top"))
+      for (const cu of ["prob", "logprob"]) {
+        const more = { cu, lambda: 1 }
+        assert.deepStrictEqual(yield* items(run(judged, "relevance", more)), yield* items(run(voted, "raw", more)))
+      }
+      const trained = yield* Effect.all(
+        (
+          [
+            [judged, "relevance"],
+            [voted, "raw"]
+          ] as const
+        ).map(([slates, votes]) => {
+          const { votes: _, ...how } = label
+          const params = { ...how, votes, weights: "independent", steps: 1, batchSize: 4 }
+          return Effect.map(
+            runStage(ips, { dir: fresh(), inputs: { slates, policy }, params }),
+            ({ said }) => said.metrics[0]!.values["ope/value"]
+          )
+        })
+      )
+      assert.strictEqual(trained[0], trained[1])
+      const bare = with_(({ relevance: _, ...one }) => one)
+      const below = with_((one) => ({ ...one, relevance: -1 }))
+      const missing = yield* failStage(evaluateOpe, run(bare, "relevance"))
+      assert.match(
+        missing.message,
+        /^evaluate-ope: slate "test\/.*": response 0 has no relevance, which `votes: relevance`/
+      )
+      const negative = yield* failStage(evaluateOpe, run(below, "relevance"))
+      assert.match(
+        negative.message,
+        /slate "test\/.*": response 0 has a relevance of -1, and rewards go by one of at least 0/
+      )
+    })
+  )
+
   it.live("refuses labels that could not matter, and a log without policy or target", () =>
     Effect.gen(function* () {
       const { log, policy } = yield* ground
       const inputs = { slates: log.test, policy }
       const idle = yield* failStage(evaluateOpe, { dir: fresh(), inputs, params: { cu: "label" } })
-      assert.match(idle.message, /votes would not matter; take rate, min-max or raw/)
+      assert.match(idle.message, /votes would not matter; take rate, min-max, raw or relevance/)
       const [first] = yield* rowsOf(LoggedSlates, log.test)
       const { truth: _, ...known } = first!
       const alone = yield* failStage(evaluateOpe, { dir: fresh(), inputs: { slates: written([known]) }, params: label })

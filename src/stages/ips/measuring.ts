@@ -66,8 +66,7 @@ export const measureOn = Effect.fnUntraced(function* (
   params: OpeParams & KeepingParams
 ) {
   const held = slates.map(({ truth: _, ...slate }): LoggedSlate => slate)
-  const scoredBy = (scored: Parameters<typeof scoredSlates>[2]) =>
-    scoredSlates("ips", held, scored, params.votes === "rate")
+  const scoredBy = (scored: Parameters<typeof scoredSlates>[2]) => scoredSlates("ips", held, scored, params.votes)
   const logged = yield* scoredBy(() => unscored)
   const votes = yield* refusing("ips", "", () => {
     // Under the behaviour policy itself, of weights 1.

@@ -64,7 +64,7 @@ export const prepare = Effect.fnUntraced(function* (
   slates: ReadonlyArray<LoggedSlate>,
   params: OpeParams
 ) {
-  const logged = yield* scoredSlates("ips", slates, () => unscored, params.votes === "rate")
+  const logged = yield* scoredSlates("ips", slates, () => unscored, params.votes)
   const groupSize = Math.max(...slates.map(({ responses }) => responses.length))
   const votes = logged.map(({ exposure, votes }) => scaleVotes(params.votes, votes, exposure))
   const predict = fittedVotes(logged, votes, params.shrink)

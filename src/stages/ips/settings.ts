@@ -7,7 +7,7 @@ import type * as PolicyModel from "../../models/Policy.ts"
 import { propensities, type Scored } from "../../ope/propensity.ts"
 import type { ScoredSlate } from "../../ope/rounds.ts"
 import { setProbabilities } from "../../ope/setProbability.ts"
-import { diversities, utilities, voteScales } from "../../ope/votes.ts"
+import { diversities, utilities, type VoteScale, voteScales } from "../../ope/votes.ts"
 import { weightings } from "../../ope/weights.ts"
 
 /** POPE's options. The paper publishes none of its formulas in readable form: what fits its words alone says so. */
@@ -35,7 +35,7 @@ export const opeFields = {
   votes: Param.literal(
     voteScales,
     "slate-normalised",
-    "scale of the votes: shares of the slate's, as in the paper's words; min-max in the slate, raw, or rate: by exposure (reconstructed). label refuses slate-normalised"
+    "scale of the votes: shares of the slate's, as in the paper's words; min-max in the slate, raw, or rate: by exposure (reconstructed); relevance: a response's relevance in the place of votes. label refuses slate-normalised"
   ),
   diversity: Param.literal(
     diversities,
@@ -70,7 +70,7 @@ export const opeRefusals = (
         {
           path: `${section}.votes`,
           message: "with `cu: label` every slate's shares of its votes have the mean 1/K, so votes would not matter",
-          hint: "take rate, min-max or raw"
+          hint: "take rate, min-max, raw or relevance"
         }
       ]
     : []),
@@ -161,7 +161,7 @@ export const scoredSlates = (
   stage: string,
   slates: ReadonlyArray<LoggedSlate>,
   scored: (slate: LoggedSlate, text: string) => Scored,
-  wantsExposure: boolean
+  scale: VoteScale
 ): Effect.Effect<ReadonlyArray<ScoredSlate>, UnusableLog> =>
   Effect.forEach(slates, (slate) => {
     const { id, promptId, responses, truth } = slate
@@ -176,16 +176,20 @@ export const scoredSlates = (
           `response ${k} has no log-probability under the behaviour policy; give \`logprob\` and \`tokens\`, or let the stage \`behaviour\` score the log, with \`missing: skip\` to leave such responses out`
         )
       }
-      if (response.votes === undefined) {
+      const vote = scale === "relevance" ? response.relevance : response.votes
+      if (vote === undefined) {
         return unusable(
-          `response ${k} has no votes; a log of other judgements is read as one of votes by naming their column, \`columns.votes: relevance\``
+          scale === "relevance"
+            ? `response ${k} has no relevance, which \`votes: relevance\` goes by; take a scale of its votes`
+            : `response ${k} has no votes; a log of other judgements is gone by with \`votes: relevance\`, or read as one of votes by naming their column, \`columns.votes: relevance\``
         )
       }
-      if (wantsExposure && response.exposure === undefined) {
+      if (vote < 0) return unusable(`response ${k} has a relevance of ${vote}, and rewards go by one of at least 0`)
+      if (scale === "rate" && response.exposure === undefined) {
         return unusable(`response ${k} has no \`exposure\`, which votes on the scale \`rate\` are divided by`)
       }
       behaviour.push(odds)
-      votes.push(response.votes)
+      votes.push(vote)
       exposure.push(response.exposure ?? 1)
     }
     const pool = truth && {
