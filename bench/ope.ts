@@ -2,11 +2,13 @@
  * How far off-policy estimates are from the truth, where it is known: replications of a log of the synthetic world, whose pool
  * of answers, both policies and people's votes are given, so that the target policy's value is enumerated.
  *
- *   node bench/ope.ts [--replications 200] [--prompts 200] [--overlap 0.5] [--size 4]      prints tables, then one JSON object
+ *   node bench/ope.ts [--replications 200] [--prompts 200] [--overlap 0.7] [--size 4]      prints tables, then one JSON object
  *
  * A replication draws its prompts from 3,000 situations, for the intervals speak of prompts that were not seen; the truth is
  * the mean over all of them. Reported per propensity, weights and estimator: bias with its standard error, standard deviation, and how many of the 95 %
  * bootstrap intervals hold the truth. Reward: the share of those who looked that approved (`label`, `rate`, no diversity).
+ * At overlap 0.7 every unbiased estimator's intervals hold the truth in 90 to 99 % of cases; at 0.5 joint IPS has weights too skewed for
+ * a bootstrap over 200 slates, and its do in 88 % (docs/log.md).
  */
 import { parseArgs } from "node:util"
 import { permutation, stream, uniforms } from "../src/device/random.ts"
@@ -23,7 +25,7 @@ const { values: flags } = parseArgs({
   options: {
     replications: { type: "string", default: "200" },
     prompts: { type: "string", default: "200" },
-    overlap: { type: "string", default: "0.5" },
+    overlap: { type: "string", default: "0.7" },
     size: { type: "string", default: "4" },
     resamples: { type: "string", default: "400" }
   }
