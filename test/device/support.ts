@@ -1,11 +1,48 @@
-/** The CPU device for tests: programs on plain arrays. */
+/** Devices in tests: programs on plain arrays, drawn values, and how near results are. */
 import { Effect, type Layer } from "effect"
+import { expect } from "vitest"
 import { Device } from "../../src/device/Device.ts"
 import type { DeviceError } from "../../src/device/DeviceError.ts"
-import type { HostTensor, TypedArray } from "../../src/device/HostTensor.ts"
+import { f32, type HostTensor, type TypedArray } from "../../src/device/HostTensor.ts"
+import { normals, stream } from "../../src/device/random.ts"
+import { linear } from "../../src/tensor/composites/linear.ts"
 import type { Feed } from "../../src/tensor/interpret.ts"
-import type { Program } from "../../src/tensor/Program.ts"
-import type { Dtype } from "../../src/tensor/Tensor.ts"
+import { add } from "../../src/tensor/ops/elementwise.ts"
+import { type Program, program } from "../../src/tensor/Program.ts"
+import { type Dtype, input } from "../../src/tensor/Tensor.ts"
+
+/** y = x w^T + 1 for x [batch, 3] and w [2, 3]. A new program at each call, equal to the others. */
+export const makeAffine = (): Program =>
+  program("affine", { outputs: { y: add(linear(input("x", "f32", ["batch", 3]), input("w", "f32", [2, 3])), 1) } })
+export const affine = makeAffine()
+
+/** What suites are called that are skipped where something is absent: with the reason, if they are. */
+export const titledBy =
+  (absent: string | undefined) =>
+  (title: string): string =>
+    absent === undefined ? title : `${title} (skipped: ${absent})`
+
+/** Elements drawn from a normal distribution, by name. */
+export const normal = (name: string, shape: ReadonlyArray<number>) =>
+  f32(
+    shape,
+    normals(
+      stream(7, name),
+      shape.reduce((n, d) => n * d, 1)
+    )
+  )
+
+export const numbers = (x: { readonly data: ArrayLike<number | bigint> }): ReadonlyArray<number> =>
+  Array.from(x.data, Number)
+
+/** Every element within `tolerance` of the largest expected one. */
+export const closeTo = (actual: ArrayLike<number>, expected: ArrayLike<number>, tolerance = 1e-5): void => {
+  expect(actual.length).toBe(expected.length)
+  const scale = Array.from(expected).reduce((most, v) => Math.max(most, Math.abs(v)), 0)
+  for (let i = 0; i < expected.length; i++) {
+    expect(Math.abs(actual[i]! - expected[i]!), `element ${i}`).toBeLessThanOrEqual(tolerance * scale)
+  }
+}
 
 /** Elements in the typed array of a dtype. */
 export const typed = (dtype: Dtype, values: ArrayLike<number>): TypedArray => {

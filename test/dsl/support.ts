@@ -3,6 +3,7 @@ import { mkdirSync, writeFileSync } from "node:fs"
 import { basename, dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { Effect, Exit } from "effect"
+import { expect } from "vitest"
 import { loadExperiment } from "../../src/dsl/load.ts"
 import type { LoadedExperiment } from "../../src/dsl/Planned.ts"
 import { InvalidExperiment, type Problem } from "../../src/dsl/problems.ts"
@@ -54,3 +55,18 @@ export const problems = async (yaml: string, options: Options = {}): Promise<Rea
 /** `line:col path` of every problem. */
 export const places = async (yaml: string, options: Options = {}): Promise<ReadonlyArray<string>> =>
   (await problems(yaml, options)).map((p) => `${p.file}:${p.line}:${p.col} ${p.path}`)
+
+/** What every file of a mistake begins with. */
+export const head = "name: x\npipeline: op\n"
+
+/** A mistake, the place where it is told, and a word of its message or hint. */
+export type Mistake = readonly [what: string, yaml: string, place: string, word: RegExp]
+
+/** Asserts that a file has one problem, there, that says so. */
+export const onlyTold = async (yaml: string, place: string, word: RegExp): Promise<void> => {
+  const found = await problems(yaml)
+  const told = found.map((p) => `${p.file}:${p.line}:${p.col} ${p.path} | ${p.message} | ${p.hint ?? ""}`)
+  expect(told, told.join("\n")).toHaveLength(1)
+  expect(told[0]).toContain(`${place} | `)
+  expect(told[0]).toMatch(word)
+}

@@ -1,110 +1,20 @@
-/**
- * The same models on WebGPU and on the CPU: losses and gradients within 1e-3, what is sampled within float32's rounding of what
- * is scored, embeddings alike; and no more nodes on the CPU than are known.
- */
-import { assert, describe, it } from "@effect/vitest"
-import { Effect } from "effect"
-import { Device } from "../../../src/device/Device.ts"
-import * as SentenceEncoder from "../../../src/models/SentenceEncoder.ts"
-import { samplingDifference } from "../../../src/models/samplingDifference.ts"
-import { wordLevelFiles } from "../../../src/models/wordLevel.ts"
-import { contrastive } from "../../../src/objectives/contrastive.ts"
-import { grpo } from "../../../src/objectives/grpo.ts"
-import { sft } from "../../../src/objectives/sft.ts"
-import { tinyPolicy } from "../../models/tinyPolicy.ts"
-import { worldSpec } from "../../models/world.ts"
-import { besideCpu, near, phrase } from "../agreement.ts"
+/** The same models on WebGPU and on the CPU; and no more nodes on the CPU than are known. */
+import { assert, describe } from "@effect/vitest"
+import { modelsAgree } from "../modelsAgree.ts"
 import { absent, titled, webGpu } from "./support.ts"
 
-const onBoth = besideCpu(webGpu)
-const rows = Array.from({ length: 6 }, (_, i) => [phrase(3 + (i % 3), i), phrase(5 + ((i * 5) % 7), i + 1)] as const)
-
 describe.skipIf(absent !== undefined)(titled("models on WebGPU and on the CPU"), () => {
-  it.effect("SFT: updates have the same losses, and the policy scores alike after them", () =>
-    Effect.gen(function* () {
-      const [one, two] = yield* onBoth(
-        Effect.gen(function* () {
-          const policy = yield* tinyPolicy(2, {}, { layers: 1 })
-          const sequences = yield* Effect.forEach(rows, ([prompt, answer]) => policy.sequence(prompt, answer))
-          const trainer = yield* policy.trainer(sft(), { learningRate: 5e-3 }, { microBatchTokens: 80 })
-          const losses: Array<number> = []
-          for (let i = 0; i < 2; i++) losses.push((yield* trainer.update({ sequences })).metrics["loss"]!)
-          const scores = yield* policy.logprobs(sequences)
-          const { info } = yield* Device
-          return { losses, scores: scores.flatMap(({ logprobs }) => [...logprobs]), fallbacks: info.fallbacks ?? [] }
-        }).pipe(Effect.scoped)
-      )
-      near(one!.losses, two!.losses, 1e-3, "loss")
-      near(one!.scores, two!.scores, 1e-3, "log-probability")
-      assert.deepStrictEqual(two!.fallbacks, [])
-    })
-  )
-
-  it.effect("samples what it scores, the same tokens for the same numbers; GRPO's updates agree", () =>
-    Effect.gen(function* () {
-      const [one, two] = yield* onBoth(
-        Effect.gen(function* () {
-          const policy = yield* tinyPolicy(1, {}, { layers: 1 })
-          const prompts = rows.slice(0, 3).map(([prompt], i) => ({ promptId: `p${i}`, prompt }))
-          const found = yield* policy.generate(prompts, { seed: 0, purpose: "test", maxNewTokens: 8, samples: 2 })
-          const sequences = found.map(({ ids, prompt }) => ({ prompt, completion: ids }))
-          const scores = yield* policy.logprobs(sequences)
-          const { max } = samplingDifference(
-            found.map(({ logprobs }) => logprobs),
-            scores.map(({ logprobs }) => logprobs)
-          )
-          const trainer = yield* policy.trainer(grpo(), { learningRate: 1e-3 }, { microBatchTokens: 128 })
-          const advantages = sequences.map((_, i) => (i % 3) - 1)
-          const { metrics } = yield* trainer.update({ sequences, inputs: { advantages } })
-          const { info } = yield* Device
-          return { max, ids: found.map(({ ids }) => [...ids]), norm: metrics["grad_norm"]!, fallbacks: info.fallbacks }
-        }).pipe(Effect.scoped)
-      )
-      assert.isBelow(two!.max, 5e-5)
-      assert.deepStrictEqual(two!.ids, one!.ids)
-      near([one!.norm], [two!.norm], 1e-3, "gradient norm")
-      assert.deepStrictEqual(two!.fallbacks, [])
-    })
-  )
-
-  it.effect("encoder: training losses and embeddings agree", () =>
-    Effect.gen(function* () {
-      const phrases = [...worldSpec.phrases, { text: "[CLS]", special: true }]
-      const tokenizerFiles = wordLevelFiles({
-        ...worldSpec,
-        phrases,
-        roles: { ...worldSpec.roles, cls_token: "[CLS]" }
-      })
-      const config = {
-        kind: "encoder" as const,
-        vocabularySize: phrases.length + worldSpec.words.length,
-        hiddenSize: 16,
-        intermediateSize: 32,
-        layers: 1,
-        heads: 2,
-        maxPositions: 24,
-        segments: 2,
-        normEpsilon: 1e-12,
-        labels: []
-      }
-      const texts = rows.map(([, answer]) => answer)
-      const triplets = Array.from({ length: 5 }, (_, i) => [texts[i]!, phrase(5, i + 2), phrase(9, i * 2)] as const)
-      const [one, two] = yield* onBoth(
-        Effect.gen(function* () {
-          const encoder = yield* SentenceEncoder.create({ config, seed: 1, tokenizerFiles, wordDeviation: 0.1 })
-          const trainer = yield* encoder.trainer(contrastive(), { learningRate: 1e-3 })
-          const losses: Array<number> = []
-          for (let i = 0; i < 2; i++) losses.push((yield* trainer.update(triplets)).metrics["loss"]!)
-          const { info } = yield* Device
-          const embeddings = (yield* encoder.embed(texts)).flatMap((x) => [...x])
-          return { losses, embeddings, fallbacks: info.fallbacks ?? [] }
-        }).pipe(Effect.scoped)
-      )
-      near(one!.losses, two!.losses, 1e-3, "loss")
-      one!.embeddings.forEach((x, i) => {
-        assert.isAtMost(Math.abs(x - two!.embeddings[i]!), 1e-3)
-      })
-      assert.deepStrictEqual(two!.fallbacks, [])
-    })
+  modelsAgree(
+    webGpu,
+    {
+      rows: { count: 6, prompts: 3, answers: 7 },
+      layers: 1,
+      width: 16,
+      updates: 2,
+      rollouts: { prompts: 3, maxNewTokens: 8, samples: 2, updates: 1 }
+    },
+    (_, { fallbacks }) => {
+      assert.deepStrictEqual(fallbacks, [])
+    }
   )
 })

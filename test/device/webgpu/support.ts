@@ -4,13 +4,13 @@
  */
 import { OnnxWebGpu } from "../../../src/device/onnx/OnnxWebGpu.ts"
 import { findAdapter } from "../../../src/device/onnx/webgpu/adapter.ts"
+import { titledBy } from "../support.ts"
 
 const found = await findAdapter()
 
 /** Why tests of WebGPU cannot run here; undefined where they can. */
 export const absent = "missing" in found ? found.missing : undefined
 
-/** What a suite is called: with the reason why it is skipped, if it is. */
-export const titled = (title: string): string => (absent === undefined ? title : `${title} (skipped: ${absent})`)
+export const titled = titledBy(absent)
 
 export const webGpu = OnnxWebGpu.layer()

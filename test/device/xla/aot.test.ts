@@ -28,10 +28,12 @@ import { sample } from "../../../src/tensor/composites/sample.ts"
 import { segmentSum } from "../../../src/tensor/ops/indexing.ts"
 import { program } from "../../../src/tensor/Program.ts"
 import { input } from "../../../src/tensor/Tensor.ts"
+import { titledBy } from "../support.ts"
+import { decoderOf } from "./support.ts"
 
 const located = locateCompiler()
 const absent = "missing" in located ? located.missing : undefined
-const titled = (title: string) => (absent === undefined ? title : `${title} (skipped: ${absent})`)
+const titled = titledBy(absent)
 
 describe("protocol buffers", () => {
   it("are read as the format's own examples have them", () => {
@@ -60,8 +62,7 @@ describe("protocol buffers", () => {
 })
 
 /** A decoder of one layer, and its training: forward and backward pass, gradients added up in place. */
-const config = {
-  kind: "decoder" as const,
+const config = decoderOf({
   vocabularySize: 512,
   hiddenSize: 128,
   intermediateSize: 256,
@@ -69,15 +70,8 @@ const config = {
   heads: 4,
   keyValueHeads: 2,
   headSize: 32,
-  maxPositions: 1024,
-  ropeTheta: 1e4,
-  normEpsilon: 1e-6,
-  tied: true,
-  qkvBias: true,
-  outputBias: false,
-  feedForwardBias: false,
-  eosIds: [1]
-}
+  maxPositions: 1024
+})
 const table = decoderParameters(config)
 const training = backwardProgram({
   name: "small",

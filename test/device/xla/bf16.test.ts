@@ -9,9 +9,7 @@ import { afterAll, expect } from "vitest"
 import { Device } from "../../../src/device/Device.ts"
 import { f32 } from "../../../src/device/HostTensor.ts"
 import { inBf16 } from "../../../src/device/xla/inBf16.ts"
-import { cpuPlugin } from "../../../src/device/xla/plugins.ts"
 import { writeProgram } from "../../../src/device/xla/writer.ts"
-import { XlaDevice } from "../../../src/device/xla/XlaDevice.ts"
 import { decoderParameters } from "../../../src/models/decoder.ts"
 import { parameterInputs } from "../../../src/models/parameters.ts"
 import { samplingDifference } from "../../../src/models/samplingDifference.ts"
@@ -24,16 +22,11 @@ import { dot } from "../../../src/tensor/ops/dot.ts"
 import { program, specialise } from "../../../src/tensor/Program.ts"
 import { input } from "../../../src/tensor/Tensor.ts"
 import { tinyPolicy } from "../../models/tinyPolicy.ts"
-import { worldSpec } from "../../models/world.ts"
 import { casePrograms, cases, relativeError } from "../../tensor/cases.ts"
+import { phrase } from "../agreement.ts"
 import { runOnce } from "../support.ts"
-import { absent, titled, xlaCpu } from "./support.ts"
+import { absent, decoderOf, titled, xlaBf16, xlaCpu } from "./support.ts"
 
-const xlaBf16 = XlaDevice.layer({ plugin: cpuPlugin, dtype: "bf16", executables: null, quick: true })
-
-const words = worldSpec.words.map((word) => word.trim()).filter((word) => /^[a-z]+$/i.test(word))
-const phrase = (count: number, from: number) =>
-  Array.from({ length: count }, (_, i) => words[(from + i * 3) % words.length]!).join(" ")
 const rows = Array.from({ length: 8 }, (_, i) => [phrase(3 + (i % 4), i), phrase(5 + ((i * 5) % 7), i + 1)] as const)
 
 /** Dtypes of the operands of every product of a module's text. */
@@ -43,8 +36,7 @@ const products = (text: string): ReadonlyArray<string> =>
   )
 
 describe("a program in bf16", () => {
-  const config = {
-    kind: "decoder" as const,
+  const config = decoderOf({
     vocabularySize: 40,
     hiddenSize: 16,
     intermediateSize: 24,
@@ -52,15 +44,8 @@ describe("a program in bf16", () => {
     heads: 4,
     keyValueHeads: 2,
     headSize: 4,
-    maxPositions: 32,
-    ropeTheta: 1e4,
-    normEpsilon: 1e-6,
-    tied: true,
-    qkvBias: true,
-    outputBias: false,
-    feedForwardBias: false,
-    eosIds: [1]
-  }
+    maxPositions: 32
+  })
   const sizes = { time: 8, groups: 3, tokens: 12 }
 
   const training = () => {

@@ -5,8 +5,6 @@ import { describe, expect } from "vitest"
 import { Device, type DeviceTensor } from "../../../src/device/Device.ts"
 import { f32, i32 } from "../../../src/device/HostTensor.ts"
 import { normals, stream, uniforms } from "../../../src/device/random.ts"
-import { cpuPlugin } from "../../../src/device/xla/plugins.ts"
-import { XlaDevice } from "../../../src/device/xla/XlaDevice.ts"
 import { cacheBytesPerToken, cacheDtype, cacheInputs } from "../../../src/models/decode.ts"
 import { decoderParameters } from "../../../src/models/decoder.ts"
 import type { DecoderConfig } from "../../../src/models/decoderConfig.ts"
@@ -14,9 +12,8 @@ import { initialise } from "../../../src/models/parameters.ts"
 import { fromBFloat16, toBFloat16 } from "../../../src/models/safetensors/dtypes.ts"
 import { segmentProgram } from "../../../src/models/segment.ts"
 import { tinyConfig } from "../../models/tinyPolicy.ts"
-import { absent, titled } from "./support.ts"
+import { absent, titled, xlaBf16 } from "./support.ts"
 
-const xlaBf16 = XlaDevice.layer({ plugin: cpuPlugin, dtype: "bf16", executables: null, quick: true })
 const [rows, places, steps] = [3, 16, 4]
 
 /** A segment from given tokens and a cache of random numbers. */

@@ -6,12 +6,10 @@ import { describe, expect, it } from "@effect/vitest"
 import { Effect, Exit, Logger, Scope } from "effect"
 import { Device } from "../../../src/device/Device.ts"
 import { f32, hostTensor, i32 } from "../../../src/device/HostTensor.ts"
-import { normals, stream } from "../../../src/device/random.ts"
 import { xlaNumericClass } from "../../../src/device/xla/numericClass.ts"
 import { cpuPlugin } from "../../../src/device/xla/plugins.ts"
 import { XlaDevice } from "../../../src/device/xla/XlaDevice.ts"
 import { adamw } from "../../../src/tensor/composites/adamw.ts"
-import { linear } from "../../../src/tensor/composites/linear.ts"
 import { softmax } from "../../../src/tensor/composites/softmax.ts"
 import { interpret } from "../../../src/tensor/interpret.ts"
 import { dot } from "../../../src/tensor/ops/dot.ts"
@@ -21,28 +19,9 @@ import { reduceMean, reduceSum } from "../../../src/tensor/ops/reduce.ts"
 import { reshape } from "../../../src/tensor/ops/shape.ts"
 import { program } from "../../../src/tensor/Program.ts"
 import { input } from "../../../src/tensor/Tensor.ts"
+import { affine, closeTo, normal, numbers } from "../support.ts"
 import { absent, titled, xlaCpu } from "./support.ts"
 
-const normal = (name: string, shape: ReadonlyArray<number>) =>
-  f32(
-    shape,
-    normals(
-      stream(7, name),
-      shape.reduce((n, d) => n * d, 1)
-    )
-  )
-const numbers = (x: { readonly data: ArrayLike<number | bigint> }) => Array.from(x.data, Number)
-const closeTo = (actual: ArrayLike<number>, expected: ArrayLike<number>, tolerance = 1e-5) => {
-  expect(actual.length).toBe(expected.length)
-  const scale = Array.from(expected).reduce((most, v) => Math.max(most, Math.abs(v)), 0)
-  for (let i = 0; i < expected.length; i++) {
-    expect(Math.abs(actual[i]! - expected[i]!), `element ${i}`).toBeLessThanOrEqual(tolerance * scale)
-  }
-}
-
-const x = input("x", "f32", ["batch", 3])
-const w = input("w", "f32", [2, 3])
-const affine = program("affine", { outputs: { y: add(linear(x, w), 1) } })
 const weights = f32([2, 3], [1, 1, 1, 0, 2, -1])
 
 const on = <A, E>(effect: Effect.Effect<A, E, Device | Scope.Scope>, device = xlaCpu) =>

@@ -17,12 +17,9 @@ import type { Policy } from "../../../src/models/Policy.ts"
 import { dpo } from "../../../src/objectives/dpo.ts"
 import { sft } from "../../../src/objectives/sft.ts"
 import { tinyPolicy } from "../../models/tinyPolicy.ts"
-import { worldSpec } from "../../models/world.ts"
+import { phrase } from "../agreement.ts"
 import { absent, titled } from "./support.ts"
 
-const words = worldSpec.words.map((word) => word.trim()).filter((word) => /^[a-z]+$/i.test(word))
-const phrase = (count: number, from: number) =>
-  Array.from({ length: count }, (_, i) => words[(from + i * 3) % words.length]!).join(" ")
 /** Six rows of 8 to 11 tokens: they fit one micro-batch, and no layout's shares come out even. */
 const rows = Array.from({ length: 6 }, (_, i) => [phrase(3, i), phrase(6 + (i % 4), i + 1)] as const)
 

@@ -4,7 +4,6 @@ import { Effect, Layer, Logger, type Scope } from "effect"
 import { Device } from "../../../src/device/Device.ts"
 import { f32, i32 } from "../../../src/device/HostTensor.ts"
 import { parseMesh } from "../../../src/device/mesh.ts"
-import { normals, stream } from "../../../src/device/random.ts"
 import { cpuPlugin } from "../../../src/device/xla/plugins.ts"
 import { XlaDevice } from "../../../src/device/xla/XlaDevice.ts"
 import { linear } from "../../../src/tensor/composites/linear.ts"
@@ -18,6 +17,7 @@ import { reduceMean, reduceSum } from "../../../src/tensor/ops/reduce.ts"
 import { asRows } from "../../../src/tensor/ops/shape.ts"
 import { program } from "../../../src/tensor/Program.ts"
 import { input } from "../../../src/tensor/Tensor.ts"
+import { closeTo, normal, numbers } from "../support.ts"
 import { absent, titled } from "./support.ts"
 
 const deviceOn = (mesh: string) =>
@@ -25,23 +25,6 @@ const deviceOn = (mesh: string) =>
 
 const on = <A, E>(mesh: string, effect: Effect.Effect<A, E, Device | Scope.Scope>) =>
   effect.pipe(Effect.scoped, Effect.provide(deviceOn(mesh)))
-
-const normal = (name: string, shape: ReadonlyArray<number>) =>
-  f32(
-    shape,
-    normals(
-      stream(7, name),
-      shape.reduce((n, d) => n * d, 1)
-    )
-  )
-const numbers = (x: { readonly data: ArrayLike<number | bigint> }) => Array.from(x.data, Number)
-const closeTo = (actual: ArrayLike<number>, expected: ArrayLike<number>, tolerance = 1e-5) => {
-  expect(actual.length).toBe(expected.length)
-  const scale = Array.from(expected).reduce((most, v) => Math.max(most, Math.abs(v)), 0)
-  for (let i = 0; i < expected.length; i++) {
-    expect(Math.abs(actual[i]! - expected[i]!), `element ${i}`).toBeLessThanOrEqual(tolerance * scale)
-  }
-}
 
 const qkv = {
   name: "model.layers.0.self_attn.qkv.weight",

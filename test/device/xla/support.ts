@@ -2,14 +2,43 @@
 
 import { cpuPlugin, locatePlugin } from "../../../src/device/xla/plugins.ts"
 import { XlaDevice } from "../../../src/device/xla/XlaDevice.ts"
+import type { DecoderConfig } from "../../../src/models/decoderConfig.ts"
+import { titledBy } from "../support.ts"
 
 const located = locatePlugin(cpuPlugin)
 
 /** Why tests of XLA cannot run here; undefined where they can. */
 export const absent = "missing" in located ? located.missing : undefined
 
-/** What a suite is called: with the reason why it is skipped, if it is. */
-export const titled = (title: string): string => (absent === undefined ? title : `${title} (skipped: ${absent})`)
+export const titled = titledBy(absent)
 
 /** The device, without a cache of executables. */
 export const xlaCpu = XlaDevice.layer({ plugin: cpuPlugin, executables: null, quick: true })
+
+/** The same in the class bf16. */
+export const xlaBf16 = XlaDevice.layer({ plugin: cpuPlugin, dtype: "bf16", executables: null, quick: true })
+
+/** A decoder as Qwen2.5's: biases of queries, keys and values alone, the head tied to the embedding. */
+export const decoderOf = (
+  sizes: Pick<
+    DecoderConfig,
+    | "vocabularySize"
+    | "hiddenSize"
+    | "intermediateSize"
+    | "layers"
+    | "heads"
+    | "keyValueHeads"
+    | "headSize"
+    | "maxPositions"
+  >
+): DecoderConfig => ({
+  kind: "decoder",
+  ...sizes,
+  ropeTheta: 1e4,
+  normEpsilon: 1e-6,
+  tied: true,
+  qkvBias: true,
+  outputBias: false,
+  feedForwardBias: false,
+  eosIds: [1]
+})
