@@ -99,10 +99,10 @@ describe("from YAML to a device", () => {
       })
   )
 
-  const measured = (warehouse: string, provider: string, room: number) =>
+  const measured = (warehouse: string, provider: string, set: string) =>
     Effect.gen(function* () {
       const file = join(root, "test", "support", "measuring.yaml")
-      const loaded = yield* loadExperiment(file, { projectRoot: root, set: [`measure.room=${room}`] })
+      const loaded = yield* loadExperiment(file, { projectRoot: root, set: [set] })
       const planned = yield* plan(loaded, warehouseLookup(warehouse, loaded.name), { provider })
       const { events, summary } = yield* runPlan(warehouse, planned)
       const ids = readdirSync(join(warehouse, "attempts")).sort()
@@ -120,7 +120,7 @@ describe("from YAML to a device", () => {
     "what does not fit a device's memory is tried again with half of the micro-batch, and the run says so",
     () =>
       Effect.gen(function* () {
-        const { left, notices, resumes, shares, summary } = yield* measured(fresh(), "xla:cpu", 0.25)
+        const { left, notices, resumes, shares, summary } = yield* measured(fresh(), "xla:cpu", "measure.room=0.25")
         assert.deepInclude(summary, { ran: 1, failed: 0 })
         assert.deepStrictEqual(shares, [1, 0.5, 0.25])
         assert.deepStrictEqual(resumes, [-1, 0, 1])
@@ -132,15 +132,33 @@ describe("from YAML to a device", () => {
       })
   )
 
+  it.live(
+    "a device that is lost in mid-step is a failed attempt with its cause; the next run goes on from the checkpoint",
+    () =>
+      Effect.gen(function* () {
+        const warehouse = fresh()
+        const first = yield* measured(warehouse, "cpu", "measure.lost=true")
+        assert.deepInclude(first.summary, { ran: 0, failed: 1 })
+        assert.strictEqual(first.failures[0]?.tag, "DeviceError")
+        assert.match(
+          first.failures[0]!.message,
+          /^The device was lost while program measure ran, .*: CUDA_ERROR_LAUNCH_FAILED\. The next run goes on from the last/
+        )
+        const second = yield* measured(warehouse, "cpu", "measure.lost=true")
+        assert.deepInclude(second.summary, { ran: 1, failed: 0 })
+        assert.deepStrictEqual([second.resumes, second.left], [[-1, 0], []])
+      })
+  )
+
   it.live("on the CPU, where bits are promised, it fails; and nothing is tried for ever", () =>
     Effect.gen(function* () {
-      const cpu = yield* measured(fresh(), "cpu", 0.25)
+      const cpu = yield* measured(fresh(), "cpu", "measure.room=0.25")
       assert.deepInclude(cpu.summary, { ran: 0, failed: 1 })
       assert.deepStrictEqual(cpu.shares, [1])
       assert.strictEqual(cpu.failures[0]?.tag, "OutOfMemory")
       assert.match(cpu.failures[0]!.message, /Not enough memory for program measure; use a smaller batch/)
       if ("missing" in locatePlugin(cpuPlugin)) return
-      const never = yield* measured(fresh(), "xla:cpu", 0)
+      const never = yield* measured(fresh(), "xla:cpu", "measure.room=0")
       assert.deepStrictEqual(never.shares, [1, 1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32, 1 / 64])
       assert.match(never.failures[0]!.message, /down to 1\/64 of the usual size.*rematerialise: true.*--mesh fsdp=N/)
     })

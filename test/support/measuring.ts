@@ -1,10 +1,10 @@
 /** A pipeline of one stage that uses the device. */
 import { writeFileSync } from "node:fs"
 import { join } from "node:path"
-import { Effect } from "effect"
+import { Effect, Option } from "effect"
 import { Report } from "../../src/artifact/kinds.ts"
 import { Device } from "../../src/device/Device.ts"
-import { deviceError, OutOfMemory } from "../../src/device/DeviceError.ts"
+import { DeviceLost, deviceError, OutOfMemory } from "../../src/device/DeviceError.ts"
 import { usualBatch } from "../../src/device/microBatch.ts"
 import * as Pipeline from "../../src/dsl/Pipeline.ts"
 import * as Param from "../../src/dsl/param.ts"
@@ -16,16 +16,21 @@ const measure = Stage.make("measure", {
   version: 1,
   params: Param.struct({
     size: Param.int(3, "elements", { min: 1 }),
-    room: Param.number(1, "the largest share of a micro-batch that fits the device's memory", { min: 0 })
+    room: Param.number(1, "the largest share of a micro-batch that fits the device's memory", { min: 0 }),
+    lost: Param.boolean(false, "the device goes away after the first checkpoint")
   }),
   inputs: {},
   outputs: { report: Report },
   device: true,
   run: Effect.fnUntraced(function* ({ params, outputs }) {
     const device = yield* Device
+    const resumed = params.lost ? yield* Task.use((task) => task.resume) : Option.none()
     yield* Task.use((task) =>
       task.checkpoint(1, {}, (dir) => Effect.sync(() => writeFileSync(join(dir, "state"), "1")))
     )
+    if (params.lost && Option.isNone(resumed)) {
+      return yield* deviceError(new DeviceLost({ program: "program measure", detail: "CUDA_ERROR_LAUNCH_FAILED" }))
+    }
     if ((device.info.batch ?? usualBatch).places > params.room * usualBatch.places) {
       return yield* deviceError(new OutOfMemory({ what: "program measure", bytes: null }))
     }
