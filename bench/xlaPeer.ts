@@ -1,19 +1,22 @@
 /**
  * What the binding costs. A tiny program, blocking; and the 17M training step of `exp bench` beside JAX, which runs the very
- * StableHLO on the very plugin, in turn, each in its own process, medians over the rounds.
+ * StableHLO with the very options on the very plugin: two processes that do one step each in turn, so that a neighbour on the
+ * machine slows both. Steps by the clock and of the processor, and pages that the system handed out during them; `ratio` is
+ * the median over the pairs of steps, `ofMedians` and `ofLeast` compare medians and least values.
  *
- *   node bench/xlaPeer.ts --python PYTHON [--rounds 5] [--steps 12]       PYTHON has JAX
+ *   node bench/xlaPeer.ts --python PYTHON [--steps 24]       PYTHON has JAX
  *
  * Needs `exp device install cpu`.
  */
-import { execFile } from "node:child_process"
+import { spawn } from "node:child_process"
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { parseArgs, promisify } from "node:util"
+import { createInterface } from "node:readline"
+import { parseArgs } from "node:util"
 import { Effect } from "effect"
 import { Client } from "../src/device/xla/Client.ts"
-import { compileOptions, standardFlags } from "../src/device/xla/compileOptions.ts"
+import { compileOptions } from "../src/device/xla/compileOptions.ts"
 import { Executable } from "../src/device/xla/Executable.ts"
 import { openPlugin } from "../src/device/xla/openClient.ts"
 import { cpuPlugin, locatePlugin } from "../src/device/xla/plugins.ts"
@@ -22,28 +25,43 @@ import { XlaDevice } from "../src/device/xla/XlaDevice.ts"
 import { median } from "./median.ts"
 import { train17m, works } from "./works.ts"
 
+/** What a step took: seconds by the clock and of the processor, pages handed out. */
+interface Took {
+  readonly seconds: number
+  readonly processor: number
+  readonly faults: number
+}
+
 const { values } = parseArgs({
   options: {
     python: { type: "string", default: "python3" },
-    rounds: { type: "string", default: "5" },
-    steps: { type: "string", default: "12" },
+    steps: { type: "string", default: "24" },
     child: { type: "boolean", default: false }
   }
 })
-const steps = Number(values.steps)
-const execute = promisify(execFile)
 const now = () => Number(process.hrtime.bigint()) / 1e9
+const used = () => {
+  const { minorPageFault, systemCPUTime, userCPUTime } = process.resourceUsage()
+  return { processor: (userCPUTime + systemCPUTime) / 1e6, faults: minorPageFault }
+}
 
-/** Seconds of each step of ours. */
+/** A step of ours for each line of standard input. */
 const ours = Effect.gen(function* () {
   const { step } = yield* works.find(({ name }) => name === "train17m")!.prepare
-  const seconds: Array<number> = []
-  for (let i = -2; i < steps; i++) {
+  const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]()
+  while (!(yield* Effect.promise(() => lines.next())).done) {
+    const before = used()
     const start = now()
     yield* step
-    if (i >= 0) seconds.push(now() - start)
+    const seconds = now() - start
+    const after = used()
+    const took: Took = {
+      seconds,
+      processor: after.processor - before.processor,
+      faults: after.faults - before.faults
+    }
+    console.log(JSON.stringify(took))
   }
-  return seconds
 }).pipe(Effect.scoped, Effect.provide(XlaDevice.layer({ plugin: cpuPlugin })))
 
 /** Seconds of a call that doubles eight numbers: started, waited for, its result given back. */
@@ -65,37 +83,63 @@ const tiny = async (): Promise<number> => {
   return median(seconds)
 }
 
-if (values.child) console.log(JSON.stringify({ seconds: await Effect.runPromise(ours) }))
+/** A process that does one step for each line that it is sent. */
+const stepper = (command: string, args: ReadonlyArray<string>) => {
+  const child = spawn(command, args, { stdio: ["pipe", "pipe", "inherit"] })
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
+  return {
+    step: async (): Promise<Took> => {
+      child.stdin.write("step\n")
+      const { done, value } = await lines.next()
+      if (done) throw new Error(`${command} ended`)
+      return JSON.parse(value)
+    },
+    end: () => child.stdin.end()
+  }
+}
+
+/** What is said of one measure: medians and least values of either side, and their ratios. */
+const compared = (own: ReadonlyArray<Took>, peer: ReadonlyArray<Took>, measure: keyof Took) => {
+  const [a, b] = [own.map((x) => x[measure]), peer.map((x) => x[measure])]
+  return {
+    ours: median(a),
+    jax: median(b),
+    ratio: median(a.map((x, i) => x / b[i]!)),
+    ofMedians: median(a) / median(b),
+    ofLeast: Math.min(...a) / Math.min(...b)
+  }
+}
+
+if (values.child) await Effect.runPromise(ours)
 else {
   const folder = mkdtempSync(join(tmpdir(), "overtone-xla-peer-"))
   const located = locatePlugin(cpuPlugin)
   if ("missing" in located) throw new Error(located.missing)
   const { inputs, text } = writeProgram(train17m())
   writeFileSync(join(folder, "module.mlir"), text)
+  writeFileSync(join(folder, "options.bin"), compileOptions())
   // token ids of a vocabulary of 8,192
-  const described = { inputs: inputs.map((port) => ({ ...port, below: 8192 })), flags: standardFlags }
-  writeFileSync(join(folder, "inputs.json"), JSON.stringify(described))
-  const own: Array<number> = []
-  const peer: Array<number> = []
-  for (let round = 0; round < Number(values.rounds); round++) {
-    const commands = [
-      [process.execPath, [import.meta.filename, "--child", "--steps", `${steps}`], own],
-      [values.python, [join(import.meta.dirname, "xlaPeer.py"), located.path, folder, `${steps}`], peer]
-    ] as const
-    for (const [command, args, into] of commands) {
-      const { stdout } = await execute(command, args)
-      into.push(median(JSON.parse(stdout.trim().split("\n").at(-1)!).seconds))
-    }
+  writeFileSync(join(folder, "inputs.json"), JSON.stringify(inputs.map((port) => ({ ...port, below: 8192 }))))
+  const own = stepper(process.execPath, [import.meta.filename, "--child"])
+  const peer = stepper(values.python, [join(import.meta.dirname, "xlaPeer.py"), located.path, folder])
+  const [a, b]: [Array<Took>, Array<Took>] = [[], []]
+  for (let i = -2; i < Number(values.steps); i++) {
+    const pair =
+      i % 2 === 0 ? [await own.step(), await peer.step()] : [await peer.step(), await own.step()].toReversed()
+    if (i < 0) continue
+    a.push(pair[0]!)
+    b.push(pair[1]!)
   }
+  own.end()
+  peer.end()
   rmSync(folder, { recursive: true })
   console.log(
     JSON.stringify({
       tinyMicroseconds: (await tiny()) * 1e6,
       work: "train17m",
-      secondsPerStep: median(own),
-      jaxSecondsPerStep: median(peer),
-      ratio: median(own) / median(peer),
-      ratioPerRound: own.map((seconds, i) => seconds / peer[i]!)
+      clock: compared(a, b, "seconds"),
+      processor: compared(a, b, "processor"),
+      faults: compared(a, b, "faults")
     })
   )
 }

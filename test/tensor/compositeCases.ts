@@ -9,6 +9,7 @@ import { linear } from "../../src/tensor/composites/linear.ts"
 import { linearLogprobs } from "../../src/tensor/composites/linearLogprobs.ts"
 import { lowRank } from "../../src/tensor/composites/lowRank.ts"
 import { layerNorm, rmsNorm } from "../../src/tensor/composites/norm.ts"
+import { overwrite } from "../../src/tensor/composites/overwrite.ts"
 import { rematerialise } from "../../src/tensor/composites/rematerialise.ts"
 import { rotary, rotaryFrequencies, rotaryTables } from "../../src/tensor/composites/rotary.ts"
 import { sample } from "../../src/tensor/composites/sample.ts"
@@ -165,6 +166,11 @@ export const compositeCases: readonly Case[] = [
       return [result.out, result.cache.k, result.cache.v]
     },
     noGradient
+  ),
+  // places beyond the axis, on either side, among them
+  row("overwrite", ({ a, b, normal, ints }) => overwrite(normal([a, 2, b, 3]), normal([a, 2, 3]), ints([a], -1, 5), 2)),
+  row("overwrite, last axis, wide places", ({ a, b, normal, ints }) =>
+    overwrite(normal([a, b]), normal([a]), ints([a], 0, 3, "i64"), 1)
   ),
   row("crossEntropy", ({ a, normal, ints }) => crossEntropy(normal([a, 4]), ints([a], 0, 4))),
   row("linearLogprobs, one chunk", (make) => head(make, {}), loose),

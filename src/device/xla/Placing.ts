@@ -4,13 +4,13 @@
  * the host reads everything everywhere.
  */
 import { expand, type Program } from "../../tensor/Program.ts"
+import type { Composite } from "../../tensor/Tensor.ts"
 import type { TensorSpec } from "../HostTensor.ts"
 import type { Mesh } from "../mesh.ts"
 import { type Bucket, bucketOf, sharedBucketOf } from "./buckets.ts"
 import { interleaved } from "./interleave.ts"
 import { fixedShape } from "./Lowering.ts"
 import type { Layouts } from "./layouts.ts"
-import { isAttention } from "./pad/attention.ts"
 import {
   batchWays,
   feedSpec,
@@ -30,12 +30,13 @@ const ordersOf = (placements: Layouts["inputs"]): ReadonlyMap<string, Order> =>
 
 /**
  * A program of fixed sizes as it computes with tensors that lie in the order of shares.
- * @param attention leave attention whole, and only that, instead of taking it apart into primitives
+ * @param keep composites that are left whole instead of being taken apart into primitives; none where it is left out
  */
-export const inShares = (program: Program, { inputs, outputs }: Layouts, attention = false): Program => {
-  const keep = attention ? isAttention : undefined
-  return expand(interleaved(program, ordersOf(inputs), ordersOf(outputs), keep), keep)
-}
+export const inShares = (
+  program: Program,
+  { inputs, outputs }: Layouts,
+  keep?: (definition: Composite) => boolean
+): Program => expand(interleaved(program, ordersOf(inputs), ordersOf(outputs), keep), keep)
 
 /** How what the host feeds lies: cut where the program's names say that it is a batch. */
 const fedPlacement = (mesh: Mesh, source: Program, name: string, shape: ReadonlyArray<number>): Placement => {

@@ -26,11 +26,10 @@ import { Compiler } from "./Compiler.ts"
 import { compileOptions, deterministicFlags, quickFlags } from "./compileOptions.ts"
 import type { Executable } from "./Executable.ts"
 import { deviceFailure } from "./failure.ts"
+import { fasterBy } from "./faster.ts"
 import { accountOf } from "./hlo/account.ts"
 import { bf16Of } from "./inBf16.ts"
 import { inOrder } from "./inOrder.ts"
-import { attentionOver } from "./lower/attentionOver.ts"
-import { fusedAttention } from "./lower/fusedAttention.ts"
 import { xlaNumericClass } from "./numericClass.ts"
 import { inShares, Placing } from "./Placing.ts"
 import { digestOf, ProgramEntry } from "./ProgramEntry.ts"
@@ -165,8 +164,8 @@ const make = Effect.fnUntraced(function* (options: XlaOptions) {
     const layouts = placing?.layouts(entry.program, program, feeds, into)
     const written =
       layouts === undefined
-        ? writeProgram(program, undefined, fused ? fusedAttention : undefined)
-        : writeProgram(inShares(program, layouts, fused), layouts, fused ? attentionOver(layouts.mesh) : undefined)
+        ? writeProgram(program, undefined, fuse)
+        : writeProgram(inShares(program, layouts, keep), layouts, fuse)
     const outputs = written.outputs.map((port) => ({ ...port, placement: layouts?.outputs.get(port.name) }))
     const signature = { arguments: written.inputs.length, outputs, mesh }
     const fast = quick || (plugin.name === "cpu" && elementsOf(program) < smallProgram)
@@ -183,15 +182,14 @@ const make = Effect.fnUntraced(function* (options: XlaOptions) {
     return variant
   }
 
-  /** Whether attention goes by cuDNN. */
-  const fused = plugin.name === "cuda" && dtype === "bf16"
+  const { fuse, keep } = fasterBy({ attention: plugin.name === "cuda" && dtype === "bf16", mesh })
 
   const entryOf = (given: Program): ProgramEntry => {
     const computed = dtype === "bf16" ? bf16Of(given) : given
     // the CPU plugin forgets barriers before it orders a program
     const program = isGpu(plugin) ? inOrder(computed) : computed
     const digest = digestOf(program)
-    const entry = entries.get(digest) ?? new ProgramEntry(program, placing?.bucket, { attention: fused })
+    const entry = entries.get(digest) ?? new ProgramEntry(program, placing?.bucket, { keep })
     entries.delete(digest)
     entries.set(digest, entry)
     const idle = [...entries].filter(([, { users }]) => users === 0)

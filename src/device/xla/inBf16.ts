@@ -29,6 +29,10 @@ const moves = new Set(["cast", "reshape", "transpose", "slice", "broadcast", "ba
 
 const isMatrix = ({ op }: Node) => op.kind === "dot" || op.kind === "loop" || op.kind === "composite"
 
+/** What a tensor was widened from, where that is bfloat16. */
+const narrowOf = ({ dtype, node: { inputs, op } }: Tensor): Tensor | undefined =>
+  dtype !== "bf16" && op.kind === "cast" && inputs[0]!.dtype === "bf16" ? inputs[0] : undefined
+
 class Rewriting {
   /** Tensors that stand for stored weights, or lie in them. */
   readonly #stored = new Set<Tensor>()
@@ -43,8 +47,7 @@ class Rewriting {
     if (x.dtype !== "f32") return x
     const known = this.#narrow.get(x)
     if (known) return known
-    const { inputs, op } = x.node
-    const made = op.kind === "cast" && inputs[0]!.dtype === "bf16" ? inputs[0]! : cast(x, "bf16")
+    const made = narrowOf(x) ?? cast(x, "bf16")
     this.#narrow.set(x, made)
     return made
   }
@@ -66,6 +69,7 @@ class Rewriting {
     const { op } = node
     if (op.kind === "dot") return this.#dot(op, inputs)
     if (op.kind === "loop") return this.#loop(op, inputs)
+    if (op.kind === "gather") return this.#gather(op, inputs)
     if (op.kind !== "composite") return reapply(node, inputs)
     const { attributes, definition } = op
     if (rounded.has(definition)) return this.#attention(node, inputs)
@@ -89,6 +93,11 @@ class Rewriting {
     return product.map((x) => cast(x, "f32"))
   }
 
+  /** Rows of a table that is stored in bfloat16 are widened once they are read, not the table. */
+  #gather(op: PrimitiveOf<"gather">, [table, indices]: readonly Tensor[]): readonly Tensor[] {
+    return apply(op, [narrowOf(table!) ?? table!, indices!]).map((x) => cast(x, table!.dtype))
+  }
+
   #attention(node: Node, inputs: readonly Tensor[]): readonly Tensor[] {
     const { op } = node
     if (op.kind !== "composite") return reapply(node, inputs)
@@ -107,12 +116,15 @@ class Rewriting {
 
   #loop(op: PrimitiveOf<"loop">, inputs: readonly Tensor[]): readonly Tensor[] {
     const { body, carried, scanned } = op
-    const fresh = body.parameters.map((x, i) => parameter(i, x))
+    // what every trip reads is handed in as it is stored
+    const given = inputs.map((x, i) => (i < carried + scanned ? x : (narrowOf(x) ?? x)))
+    const fresh = body.parameters.map((x, i) => parameter(i, given[i - 1] === inputs[i - 1] ? x : given[i - 1]!))
     fresh.forEach((x, i) => {
       if (i > carried && this.#isStored(inputs[i - 1]!)) this.#stored.add(x)
     })
-    const results = rewrite(body.results, this.replace, new Map(body.parameters.map((x, i) => [x, fresh[i]!])))
-    return apply({ ...op, carried, scanned, body: { parameters: fresh, results } }, inputs)
+    const known = new Map(body.parameters.map((x, i) => [x, cast(fresh[i]!, x.dtype)]))
+    const results = rewrite(body.results, this.replace, known)
+    return apply({ ...op, carried, scanned, body: { parameters: fresh, results } }, given)
   }
 }
 

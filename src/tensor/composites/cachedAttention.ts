@@ -15,11 +15,13 @@ import type { Composite, Tensor } from "../Tensor.ts"
 import { applyComposite, mismatch } from "../Tensor.ts"
 import { headScale, swapHeads } from "./attention.ts"
 import { atLeastF32 } from "./norm.ts"
+import { overwrite } from "./overwrite.ts"
 import { softmax } from "./softmax.ts"
 
 /** The cache [batch, kvHeads, maxLength, d] with `fresh` [batch, new, kvHeads, d] written behind `lengths` [batch]. */
 const written = (cache: Tensor, fresh: Tensor, lengths: Tensor): Tensor => {
   const [batch, kvHeads, maxLength, d] = cache.shape
+  if (fresh.shape[1] === 1) return overwrite(cache, reshape(fresh, [batch!, kvHeads!, d!]), lengths, 2)
   const count = size(fresh.shape[1]!)
   // which of the new positions each place of the cache would take: [batch, maxLength]
   const offset = sub(iota([1, maxLength!], 1), expandDims(lengths, 1))

@@ -251,6 +251,38 @@ describe.skipIf(absent !== undefined)(titled("compiling for an H100 without one"
     topology.destroy()
   })
 
+  it("generation writes keys and values where they lie, and widens no table that is stored in bf16", async () => {
+    const topology = new Topology(pjrt(), h100)
+    const settings = { ...config, vocabularySize: 4096, cached: "bf16" as const }
+    const segment = segmentProgram(settings, { greedy: true, banned: false }, { steps: 8, stops: 1 })
+    const stored = new Set(decoderParameters(settings).map(({ name }) => name))
+    const { compiled, written } = await compileFor(
+      topology,
+      segment,
+      { rows: 30, places: 500 },
+      { dtype: "bf16", stored }
+    )
+    const caches = written.inputs.flatMap(({ name }, i) => (name.startsWith("cache:") ? [i] : []))
+    const shape = written.inputs[caches[0]!]!.shape
+    expect(written.text.match(/"stablehlo.scatter"/g)?.length).toBe(caches.length)
+    const hlo = compiled.module()
+    expect(hlo.overwritten).toEqual(caches)
+    // a loop's body makes a tensor of the cache's size twice: by the writes of keys and of values, which lie in the cache
+    const [loop] = hlo.entry.instructions.filter(
+      ({ opcode, shape: { parts } }) => opcode === "while" && parts.length > 0
+    )
+    const body = loop!.calls.find(({ instructions }) => instructions.length > 3)!
+    const made = body.instructions.filter(
+      ({ opcode, shape: { dims } }) => dims.join() === shape.join() && opcode !== "get-tuple-element"
+    )
+    expect(made.map(({ opcode }) => opcode)).toEqual(caches.map(() => "fusion"))
+    // the table of words in float32 would be 2 MiB
+    const wide = 4096 * config.hiddenSize * 4
+    expect(compiled.memory().temporary).toBeLessThan(wide)
+    compiled.destroy()
+    topology.destroy()
+  }, 60_000)
+
   it.each(["data=4", "fsdp=4", "data=2,model=2"])(
     "shared by four cards (%s): each calls cuDNN for its own rows and heads, and has a quarter of the operations",
     async (text) => {

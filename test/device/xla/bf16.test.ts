@@ -18,7 +18,11 @@ import { sft } from "../../../src/objectives/sft.ts"
 import { linear } from "../../../src/tensor/composites/linear.ts"
 import { gradient } from "../../../src/tensor/gradient.ts"
 import { interpret } from "../../../src/tensor/interpret.ts"
+import { loop } from "../../../src/tensor/ops/control.ts"
 import { dot } from "../../../src/tensor/ops/dot.ts"
+import { add } from "../../../src/tensor/ops/elementwise.ts"
+import { gather } from "../../../src/tensor/ops/indexing.ts"
+import { constant } from "../../../src/tensor/ops/leaf.ts"
 import { program, specialise } from "../../../src/tensor/Program.ts"
 import { input } from "../../../src/tensor/Tensor.ts"
 import { tinyPolicy } from "../../models/tinyPolicy.ts"
@@ -80,6 +84,25 @@ describe("a program in bf16", () => {
     expect(writeProgram(specialise(other, sizes)).text).not.toMatch(
       /convert %a\d+ : \(tensor<16x24xbf16>\) -> tensor<16x24xf32>\n.*convert.*tensor<16x24xbf16>/
     )
+  })
+
+  it("widens rows of a stored table, not the table, in a loop as well", () => {
+    const table = input("table", "f32", [300, 4])
+    const [ids, start] = [input("ids", "i32", [5, 3]), input("start", "f32", [3, 4])]
+    const { carried } = loop({ trips: 5, carried: [start], scanned: [ids] }, ({ carried: [x], scanned: [own] }) => ({
+      carried: [add(x!, gather(table, own!))]
+    }))
+    const made = program("sums", { outputs: { sums: carried[0]!, first: gather(table, constant([7], "i32")) } })
+    const stored = new Set(["table"])
+    expect(writeProgram(made).text).toContain("tensor<300x4xf32>")
+    const narrow = inBf16(made, { stored })
+    expect(writeProgram(narrow).text).not.toContain("tensor<300x4xf32>")
+    const feeds = {
+      table: { shape: [300, 4], data: Array.from({ length: 1200 }, (_, i) => i / 4) },
+      ids: { shape: [5, 3], data: Array.from({ length: 15 }, (_, i) => i * 20) },
+      start: { shape: [3, 4], data: new Float64Array(12) }
+    }
+    expect(interpret(narrow, feeds).outputs).toEqual(interpret(made, feeds).outputs)
   })
 
   it("means the same where nothing is rounded: the whole table in the float64 interpreter", () => {

@@ -4,11 +4,17 @@
  */
 import { describe, expect, test } from "vitest"
 import { bucketOf } from "../../../src/device/xla/buckets.ts"
+import { fasterBy } from "../../../src/device/xla/faster.ts"
 import { type PadOptions, padProgram } from "../../../src/device/xla/pad/padProgram.ts"
+import { overwrite } from "../../../src/tensor/composites/overwrite.ts"
 import { bindDims, type Feed, interpret } from "../../../src/tensor/interpret.ts"
 import { elements, stridesOf } from "../../../src/tensor/NdArray.ts"
-import { type Program, programDims } from "../../../src/tensor/Program.ts"
-import type { Dtype } from "../../../src/tensor/Tensor.ts"
+import { loop } from "../../../src/tensor/ops/control.ts"
+import { add } from "../../../src/tensor/ops/elementwise.ts"
+import { reduceSum } from "../../../src/tensor/ops/reduce.ts"
+import { type Program, program, programDims } from "../../../src/tensor/Program.ts"
+import { reach } from "../../../src/tensor/rewrite.ts"
+import { type Dtype, input } from "../../../src/tensor/Tensor.ts"
 import { casePrograms, cases, relativeError } from "../../tensor/cases.ts"
 
 const rubbish: Readonly<Partial<Record<Dtype, number>>> = {
@@ -88,30 +94,63 @@ describe("padded programs give what the true sizes give", () => {
     })
 })
 
-describe("attention that is kept whole gives the same", () => {
-  for (const item of cases.filter(({ name }) => name.startsWith("attention")))
+const { keep } = fasterBy({ attention: true })
+
+describe("what is kept whole gives the same", () => {
+  const kinds = /^(attention|cachedAttention|overwrite)/
+  for (const item of cases.filter(({ name }) => kinds.test(name)))
     test(item.name, () => {
       for (const seed of [1, 2, 3]) {
         const { backward, backwardFeeds, feeds, forward } = casePrograms(item, seed, true)
-        check(item.name, forward, feeds, 1, 2, { attention: true })
-        if (backward) check(`derivative of ${item.name}`, backward, backwardFeeds, 1, 2, { attention: true })
+        check(item.name, forward, feeds, 1, 2, { keep })
+        if (backward) check(`derivative of ${item.name}`, backward, backwardFeeds, 1, 2, { keep })
       }
     })
 
-  test("and really is kept where it is causal, or masked", () => {
+  test("and really is kept: attention where it is causal, or masked; a write of one place", () => {
     const kept = cases.filter(({ name }) => {
-      if (!name.startsWith("attention")) return false
+      if (!kinds.test(name)) return false
       const { forward } = casePrograms(cases.find((item) => item.name === name)!, 1, true)
       const padded = padProgram(
         forward,
         Object.fromEntries(programDims(forward).map((name) => [name, { low: 1, high: 8 }])),
-        { attention: true }
+        { keep }
       )
       return padded.program.nodes.some(({ op }) => op.kind === "composite")
     })
     const causal = ["attention, causal", "attention, grouped heads", "attention, output only"]
-    expect(kept.map(({ name }) => name).toSorted()).toEqual([...causal, "attention, masked"].toSorted())
+    const writes = ["cachedAttention, one position", "overwrite", "overwrite, last axis, wide places"]
+    expect(kept.map(({ name }) => name).toSorted()).toEqual([...causal, "attention, masked", ...writes].toSorted())
   })
+})
+
+test("a loop's state that keeps zeros where there is nothing is masked once, before the loop", () => {
+  // sums over the padded axis need zeros there; each trip writes one place of it
+  const build = (keepsZeros: boolean) => {
+    const [table, rows] = [input("table", "f32", ["rows", "places", 2]), input("at", "i32", ["rows"])]
+    const { carried } = loop({ trips: 3, carried: [table, reduceSum(table, 1)] }, ({ carried: [x, sums] }) => {
+      const next = overwrite(x!, sums!, rows, 1)
+      const own = keepsZeros ? next : add(next, 1)
+      return { carried: [own, reduceSum(own, 1)] }
+    })
+    return program("loop", { outputs: { table: carried[0]!, sums: carried[1]! } })
+  }
+  const masks = (keepsZeros: boolean) => {
+    const ranges = { rows: { low: 1, high: 4 }, places: { low: 1, high: 8 } }
+    const padded = padProgram(build(keepsZeros), ranges, { keep }).program
+    const body = padded.nodes.map(({ op }) => op).find(({ kind }) => kind === "loop")
+    if (body?.kind !== "loop") throw new Error("there is no loop")
+    return reach(body.body.results).filter(({ op, outputs }) => op.kind === "select" && outputs[0]!.shape.length === 3)
+      .length
+  }
+  expect([masks(true), masks(false)]).toEqual([0, 1])
+  for (const keepsZeros of [true, false]) {
+    const feeds = {
+      table: { shape: [3, 5, 2], data: Array.from({ length: 30 }, (_, i) => i) },
+      at: { shape: [3], data: [4, 0, 7] }
+    }
+    check(`zeros kept: ${keepsZeros}`, build(keepsZeros), feeds, 1, 3, { keep })
+  }
 })
 
 test("buckets follow one another without gaps, and fill up at most a ninth, or a third where rows come and go", () => {

@@ -7,10 +7,9 @@ import type { TensorSpec } from "../../HostTensor.ts"
 import { type Mesh, meshDevices } from "../../mesh.ts"
 import type { NumericClass } from "../../numericClass.ts"
 import { type CompileOptions, compileOptions } from "../compileOptions.ts"
+import { fasterBy } from "../faster.ts"
 import { inBf16 } from "../inBf16.ts"
 import { inOrder } from "../inOrder.ts"
-import { attentionOver } from "../lower/attentionOver.ts"
-import { fusedAttention } from "../lower/fusedAttention.ts"
 import { inShares, layoutsFor, Placing } from "../Placing.ts"
 import { ProgramEntry } from "../ProgramEntry.ts"
 import type { Sizes } from "../Variant.ts"
@@ -31,15 +30,16 @@ export interface ForTarget extends CompileOptions {
 export const writeFor = (program: Program, sizes: Sizes, options: ForTarget): Written => {
   const { dtype, fused = dtype === "bf16", over, stored } = options
   const own = dtype === "bf16" ? inBf16(program, stored === undefined ? {} : { stored }) : program
+  const { fuse, keep } = fasterBy({ attention: fused, mesh: over?.mesh })
   if (over === undefined) {
-    const entry = new ProgramEntry(inOrder(own), undefined, { attention: fused })
-    return writeProgram(entry.static(sizes).program, undefined, fused ? fusedAttention : undefined)
+    const entry = new ProgramEntry(inOrder(own), undefined, { keep })
+    return writeProgram(entry.static(sizes).program, undefined, fuse)
   }
   const { mesh, residents } = over
-  const entry = new ProgramEntry(inOrder(own), new Placing(mesh, () => undefined).bucket, { attention: fused })
+  const entry = new ProgramEntry(inOrder(own), new Placing(mesh, () => undefined).bucket, { keep })
   const { program: fixed } = entry.static(sizes)
   const layouts = layoutsFor(mesh, entry.program, fixed, residents)
-  return writeProgram(inShares(fixed, layouts, fused), layouts, fused ? attentionOver(mesh) : undefined)
+  return writeProgram(inShares(fixed, layouts, keep), layouts, fuse)
 }
 
 /** The same, compiled. Rejects with PjrtFailure. */

@@ -1,7 +1,9 @@
 /** Reading and adding up by indices: StableHLO's gather and scatter. */
-import { byteWidth } from "../../../tensor/Tensor.ts"
+import { overwriteOp } from "../../../tensor/composites/overwrite.ts"
+import { byteWidth, isComposite } from "../../../tensor/Tensor.ts"
 import { fixed, type Lower } from "../Lowering.ts"
 import { type Module, typeOf, type Value } from "../Module.ts"
+import type { Fuse } from "../writer.ts"
 
 const list = (values: ReadonlyArray<number>) => `[${values.join(", ")}]`
 const range = (count: number) => Array.from({ length: count }, (_, i) => i)
@@ -33,6 +35,32 @@ export const takeAlong: Lower<"takeAlong"> = ({ axis }, [x, given], { module }) 
   return [module.define(x!.dtype, shape, `${text} : ${types}`)]
 }
 
+/** A tensor with updates at indices, each made of what was there and what comes. */
+const scatter = (
+  module: Module,
+  into: Value,
+  indices: Value,
+  updates: Value,
+  numbers: string,
+  unique: boolean,
+  combine: (before: Value, update: Value) => Value
+): Value => {
+  const { dtype, shape } = into
+  const [a, b] = [module.fresh(), module.fresh()]
+  const scalar = typeOf({ dtype, shape: [] })
+  const name = module.fresh()
+  module.line(
+    `${name} = "stablehlo.scatter"(${into.name}, ${indices.name}, ${updates.name}) <{scatter_dimension_numbers = #stablehlo.scatter<${numbers}>, indices_are_sorted = false, unique_indices = ${unique}}> ({`
+  )
+  module.line(`^bb0(${a}: ${scalar}, ${b}: ${scalar}):`)
+  module.region(() => {
+    const made = combine({ name: a, dtype, shape: [] }, { name: b, dtype, shape: [] })
+    module.line(`stablehlo.return ${made.name} : ${scalar}`)
+  })
+  module.line(`}) : (${typeOf(into)}, ${typeOf(indices)}, ${typeOf(updates)}) -> ${typeOf(into)}`)
+  return { name, dtype, shape }
+}
+
 /** Zeros of a shape, plus updates at indices; repeats add up, in their order on a CPU. */
 const scatterAdd = (
   module: Module,
@@ -40,23 +68,10 @@ const scatterAdd = (
   indices: Value,
   updates: Value,
   numbers: string
-): Value => {
-  const { dtype } = updates
-  const zeros = module.splat(0, dtype, shape)
-  const [a, b] = [module.fresh(), module.fresh()]
-  const scalar = typeOf({ dtype, shape: [] })
-  const name = module.fresh()
-  module.line(
-    `${name} = "stablehlo.scatter"(${zeros.name}, ${indices.name}, ${updates.name}) <{scatter_dimension_numbers = #stablehlo.scatter<${numbers}>, indices_are_sorted = false, unique_indices = false}> ({`
+): Value =>
+  scatter(module, module.splat(0, updates.dtype, shape), indices, updates, numbers, false, (a, b) =>
+    module.same("add", a, b)
   )
-  module.line(`^bb0(${a}: ${scalar}, ${b}: ${scalar}):`)
-  module.region(() => {
-    const sum = module.same("add", { name: a, dtype, shape: [] }, { name: b, dtype, shape: [] })
-    module.line(`stablehlo.return ${sum.name} : ${scalar}`)
-  })
-  module.line(`}) : (${typeOf(zeros)}, ${typeOf(indices)}, ${typeOf(updates)}) -> ${typeOf(zeros)}`)
-  return { name, dtype, shape }
-}
 
 export const putAlong: Lower<"putAlong"> = ({ axis, size }, [values, given], { module }) => {
   const indices = wide(module, given!)
@@ -72,4 +87,14 @@ export const segmentSum: Lower<"segmentSum"> = ({ segments }, [values, given], {
   const windows = list(range(shape.length - 1).map((i) => i + 1))
   const numbers = `update_window_dims = ${windows}, inserted_window_dims = [0], scatter_dims_to_operand_dims = [0], index_vector_dim = 1`
   return [scatterAdd(module, shape, ids, values!, numbers)]
+}
+
+/** `overwrite` where it lies: each row's values at its own place, the rest of the table untouched. */
+export const overwriting: Fuse = (op, [x, values, given], module) => {
+  if (!isComposite(op, overwriteOp)) return undefined
+  const { axis } = op.attributes
+  const places = wide(module, given!)
+  const windows = list(range(values!.shape.length).slice(1))
+  const numbers = `update_window_dims = ${windows}, inserted_window_dims = ${list([axis])}, input_batching_dims = [0], scatter_indices_batching_dims = [0], scatter_dims_to_operand_dims = ${list([axis])}, index_vector_dim = 1`
+  return [scatter(module, x!, places, values!, numbers, true, (_, update) => update)]
 }

@@ -12,11 +12,12 @@ import { less, select } from "../../../tensor/ops/elementwise.ts"
 import type { Program } from "../../../tensor/Program.ts"
 import { expand, program, specialise } from "../../../tensor/Program.ts"
 import { reach } from "../../../tensor/rewrite.ts"
-import type { Body, CompositeOp, Node, PrimitiveOf, Tensor } from "../../../tensor/Tensor.ts"
-import { input } from "../../../tensor/Tensor.ts"
+import type { Body, Composite, CompositeOp, Node, PrimitiveOf, Tensor } from "../../../tensor/Tensor.ts"
+import { input, parameter } from "../../../tensor/Tensor.ts"
 import type { Bucket } from "../buckets.ts"
-import { isAttention, paddedAttention } from "./attention.ts"
-import { isExact, type Layout, type Padded, placesOf, relaid } from "./Layout.ts"
+import { paddedAttention } from "./attention.ts"
+import { allAxes, filled, isExact, type Layout, type Padded, placesOf, relaid, sameLayout } from "./Layout.ts"
+import { paddedOverwrite } from "./overwrite.ts"
 import { type Context, rules } from "./rules.ts"
 import { Sizes, sizeInput } from "./Sizes.ts"
 
@@ -70,7 +71,9 @@ class Padding {
   #composite(node: Node, op: CompositeOp, known: Map<Tensor, Padded>): ReadonlyArray<Padded> {
     const inputs = node.inputs.map((x) => known.get(x)!)
     return (
-      paddedAttention(op, inputs, this.sizes) ?? this.run(op.definition.decompose(node.inputs, op.attributes), known)
+      paddedAttention(op, inputs, this.sizes) ??
+      paddedOverwrite(op, inputs, this.sizes) ??
+      this.run(op.definition.decompose(node.inputs, op.attributes), known)
     )
   }
 
@@ -88,9 +91,13 @@ class Padding {
     const trips = sizes.settle(op.trips)
     const { high: most } = sizes.bounds(trips)
     const stack = single(sizes, trips)
-    const carried = inputs.slice(0, op.carried)
+    const given = inputs.slice(0, op.carried)
     const scanned = inputs.slice(op.carried, op.carried + op.scanned).map((x) => relaid(sizes, x, 0, stack))
     const rest = inputs.slice(op.carried + op.scanned)
+    const kept = this.#keptClean(op, given, scanned, rest)
+    const carried = given.map((x, i) =>
+      kept[i] && !x.clean ? { ...x, tensor: filled(sizes, x, allAxes(x)), clean: true } : x
+    )
     const shapes: Array<ReadonlyArray<Layout>> = []
     const result = loop(
       {
@@ -102,7 +109,7 @@ class Padding {
       (state) => {
         const args: ReadonlyArray<Padded> = [
           { tensor: state.index, layouts: [], clean: true },
-          ...state.carried.map((tensor, i) => ({ ...carried[i]!, tensor, clean: carried[i]!.layouts.every(isExact) })),
+          ...state.carried.map((tensor, i) => ({ ...carried[i]!, tensor, clean: kept[i]! })),
           ...state.scanned.map((tensor, i) => ({ ...scanned[i]!, tensor, layouts: scanned[i]!.layouts.slice(1) })),
           ...rest
         ]
@@ -120,15 +127,45 @@ class Padding {
         }
       }
     )
-    const out = (tensor: Tensor, layouts: ReadonlyArray<Layout>): Padded => ({
-      tensor,
-      layouts,
-      clean: layouts.every(isExact)
-    })
     return [
-      ...result.carried.map((tensor, i) => out(tensor, carried[i]!.layouts)),
-      ...result.stacked.map((tensor, i) => out(tensor, [stack, ...shapes[i]!]))
+      ...result.carried.map((tensor, i) => ({ tensor, layouts: carried[i]!.layouts, clean: kept[i]! })),
+      ...result.stacked.map((tensor, i) => {
+        const layouts = [stack, ...shapes[i]!]
+        return { tensor, layouts, clean: layouts.every(isExact) }
+      })
     ]
+  }
+
+  /**
+   * Which of a loop's state holds zeros wherever there are no elements in every trip, if it does before the first: it is
+   * masked once then, and not in every trip. What was assumed and does not come out is given up, until the rest does.
+   */
+  #keptClean(
+    { body, carried }: PrimitiveOf<"loop">,
+    state: ReadonlyArray<Padded>,
+    scanned: ReadonlyArray<Padded>,
+    rest: ReadonlyArray<Padded>
+  ): ReadonlyArray<boolean> {
+    const exact = state.map(({ layouts }) => layouts.every(isExact))
+    let clean = state.map(() => true)
+    if (exact.every((x) => x)) return clean
+    const stand = (x: Padded, shape = x.tensor.shape) => parameter(0, { shape, dtype: x.tensor.dtype })
+    for (;;) {
+      const results = this.#body(body, [
+        { tensor: parameter(0, { shape: [], dtype: "i32" }), layouts: [], clean: true },
+        ...state.map((x, i) => ({ ...x, tensor: stand(x), clean: clean[i]! })),
+        ...scanned.map((x) => ({ ...x, tensor: stand(x, x.tensor.shape.slice(1)), layouts: x.layouts.slice(1) })),
+        ...rest
+      ])
+      const next = results.slice(0, carried).map((x, i) => {
+        const { layouts } = state[i]!
+        return (
+          exact[i]! || (clean[i]! && x.clean && x.layouts.every((layout, axis) => sameLayout(layout, layouts[axis]!)))
+        )
+      })
+      if (next.every((x, i) => x === clean[i])) return clean
+      clean = next
+    }
   }
 
   #body(body: Body, args: ReadonlyArray<Padded>): ReadonlyArray<Padded> {
@@ -137,8 +174,8 @@ class Padding {
 }
 
 export interface PadOptions {
-  /** Leaves attention a composite, for a writer that knows a library's. */
-  readonly attention?: boolean
+  /** Composites that stay whole, for a writer that knows something faster than their definitions. */
+  readonly keep?: (definition: Composite) => boolean
 }
 
 export interface PaddedProgram {
@@ -154,7 +191,7 @@ export interface PaddedProgram {
 export const padProgram = (
   source: Program,
   buckets: Readonly<Record<string, Bucket>>,
-  { attention = false }: PadOptions = {}
+  { keep }: PadOptions = {}
 ): PaddedProgram => {
   const fixed = Object.fromEntries(
     Object.entries(buckets).flatMap(([name, { high, low }]) => (low === high ? [[name, high]] : []))
@@ -162,7 +199,7 @@ export const padProgram = (
   const ranges = Object.fromEntries(Object.entries(buckets).filter(([, { high, low }]) => low !== high))
   const some = specialise(source, fixed)
   if (Object.keys(ranges).length === 0) return { program: some, scalars: () => ({}) }
-  const primitive = expand(some, attention ? isAttention : undefined)
+  const primitive = expand(some, keep)
   const padding = new Padding(ranges)
   const { sizes } = padding
   const known = new Map<Tensor, Padded>()
