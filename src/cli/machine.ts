@@ -256,10 +256,10 @@ export const examine = async (
   warehouseDir: string,
   executorSaid?: Result.Result<Executor, InvalidExecutor>
 ): Promise<ReadonlyArray<Check>> => {
-  const { findCards } = await import("../device/xla/cards.ts")
   let found: Promise<Cards | Missing> | undefined
+  // one look for all who ask, and none where nobody does: it opens the plugin
   const looking = () => {
-    found ??= findCards()
+    found ??= import("../device/xla/cards.ts").then(({ findCards }) => findCards())
     return found
   }
   return [
