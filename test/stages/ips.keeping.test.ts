@@ -1,8 +1,6 @@
 /** POPE's training measured on held-out slates: what it measures, which policy is kept, and what it cannot measure by. */
-import { readFileSync } from "node:fs"
-import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit } from "effect"
+import { Effect } from "effect"
 import { LoggedSlates } from "../../src/artifact/kinds.ts"
 import type { LoggedSlate } from "../../src/data/records.ts"
 import { behaviour } from "../../src/stages/behaviour.ts"
@@ -10,15 +8,12 @@ import { evaluateOpe } from "../../src/stages/evaluateOpe.ts"
 import { logRatiosOf } from "../../src/stages/ips/report.ts"
 import { ips } from "../../src/stages/ips.ts"
 import { freshFolder } from "../support/folders.ts"
-import type { Said } from "../support/memoryTask.ts"
 import { attemptStage, failStage, rowsOf, runStage } from "../support/runStage.ts"
 import { timeless } from "./ground.ts"
+import { keepsBest, measured, weights } from "./keepsBest.ts"
 import { loggedGround, writtenTo } from "./logged.ts"
 
 const fresh = freshFolder("ips-keeping")
-const weights = (dir: string) => readFileSync(join(dir, "model.safetensors"))
-const measured = ({ metrics }: Said, name: string) =>
-  metrics.flatMap(({ step, values }) => (values[name] === undefined ? [] : [[step, values[name]] as const]))
 const written = (rows: ReadonlyArray<LoggedSlate>) => writtenTo(fresh(), rows)
 
 const logged = loggedGround(fresh)
@@ -93,49 +88,16 @@ describe("ips, measured in training", () => {
   )
 
   it.live("keeps the best policy of a run that gets worse, through an interruption and a longer run, bit for bit", () =>
-    Effect.gen(function* () {
-      const { contrary, policy, slates } = yield* ground
-      const inputs = { policy, slates, development: contrary }
-      const whole = yield* runStage(ips, { dir: fresh(), inputs, params: best, seed: 1 })
-      const margins = measured(whole.said, best.keepBest)
-      const [step] = margins.reduce((a, b) => (b[1] > a[1] ? b : a))
-      assert.isBelow(step, 8)
-      assert.deepStrictEqual(measured(whole.said, "eval/kept_step"), [[8, step]])
-      const shorter = yield* runStage(ips, {
-        dir: fresh(),
-        inputs: { policy, slates },
-        params: { ...params, steps: step + 1, evaluateEvery: 0 },
-        seed: 1
-      })
-      assert.deepStrictEqual(weights(whole.out.policy), weights(shorter.out.policy))
-
-      const first = yield* attemptStage(ips, {
-        dir: fresh(),
-        inputs,
-        params: best,
-        seed: 1,
-        checkpointEvery: 1,
-        breakAt: 5
-      })
-      assert.isTrue(Exit.hasInterrupts(first.exit))
-      const resume = first.said.checkpoints.at(-1)!
-      const rest = yield* runStage(ips, { dir: fresh(), inputs, params: best, seed: 1, resume })
-      assert.deepStrictEqual([...timeless(first.said), ...timeless(rest.said)], timeless(whole.said))
-      assert.deepStrictEqual(weights(rest.out.policy), weights(whole.out.policy))
-
-      const less = yield* runStage(ips, { dir: fresh(), inputs, params: { ...best, steps: 6 }, seed: 1 })
-      const given = less.said.handedOver[0]!
-      const longer = yield* runStage(ips, {
-        dir: fresh(),
-        inputs,
-        params: best,
-        seed: 1,
-        resume: { step: 6, dir: less.out.checkpoint, state: given.state }
-      })
-      const inherited = timeless(less.said).slice(0, given.metrics)
-      assert.deepStrictEqual([...inherited, ...timeless(longer.said)], timeless(whole.said))
-      assert.deepStrictEqual(weights(longer.out.policy), weights(whole.out.policy))
-    })
+    Effect.flatMap(ground, ({ contrary, policy, slates }) =>
+      keepsBest(
+        ({ held, ...how }) => {
+          const inputs = { policy, slates, development: held ? contrary : undefined }
+          return attemptStage(ips, { dir: fresh(), inputs, seed: 1, ...how })
+        },
+        best,
+        (value, than) => value > than
+      )
+    )
   )
 
   it.live("says before training what it cannot be measured on", () =>

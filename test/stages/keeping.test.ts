@@ -2,21 +2,16 @@
  * Evaluation during training: what it measures, that it disturbs nothing, and which policy is kept; through interruptions
  * and longer runs to the last bit.
  */
-import { readFileSync } from "node:fs"
-import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit } from "effect"
+import { Effect } from "effect"
 import { Demonstrations } from "../../src/artifact/kinds.ts"
 import { sft } from "../../src/stages/sft.ts"
 import { freshFolder } from "../support/folders.ts"
-import type { Said } from "../support/memoryTask.ts"
 import { attemptStage, failStage, rowsOf, runStage } from "../support/runStage.ts"
 import { timeless, tinyPolicy, tinyWorld } from "./ground.ts"
+import { keepsBest, measured, weights } from "./keepsBest.ts"
 
 const fresh = freshFolder("keeping")
-const weights = (dir: string) => readFileSync(join(dir, "model.safetensors"))
-const measured = ({ metrics }: Said, name: string) =>
-  metrics.flatMap(({ step, values }) => (values[name] === undefined ? [] : [[step, values[name]] as const]))
 
 const ground = Effect.cached(
   Effect.gen(function* () {
@@ -60,61 +55,17 @@ describe("evaluation during training", () => {
     })
   )
 
-  it.live("keeps the best policy: the one that a run of so many steps ends with", () =>
-    Effect.gen(function* () {
-      const { data, development, policy } = yield* ground
-      const inputs = { policy, data, development }
-      const { out, said } = yield* runStage(sft, { dir: fresh(), inputs, params: best, seed: 1 })
-      const losses = measured(said, "eval/loss")
-      const [step] = losses.reduce((a, b) => (b[1] < a[1] ? b : a))
-      assert.isBelow(step, 8)
-      assert.deepStrictEqual(measured(said, "eval/kept_step"), [[8, step]])
-      const shorter = yield* runStage(sft, {
-        dir: fresh(),
-        inputs: { policy, data },
-        params: { ...params, steps: step + 1, evaluateEvery: 0 },
-        seed: 1
-      })
-      assert.deepStrictEqual(weights(out.policy), weights(shorter.out.policy))
-    })
-  )
-
-  it.live("keeps it through an interruption and through a longer run, bit for bit", () =>
-    Effect.gen(function* () {
-      const { data, development, policy } = yield* ground
-      const inputs = { policy, data, development }
-      const whole = yield* runStage(sft, { dir: fresh(), inputs, params: best, seed: 1 })
-      const first = yield* attemptStage(sft, {
-        dir: fresh(),
-        inputs,
-        params: best,
-        seed: 1,
-        checkpointEvery: 1,
-        breakAt: 7
-      })
-      assert.isTrue(Exit.hasInterrupts(first.exit))
-      const resume = first.said.checkpoints.at(-1)!
-      const rest = yield* runStage(sft, { dir: fresh(), inputs, params: best, seed: 1, resume })
-      assert.deepStrictEqual([...timeless(first.said), ...timeless(rest.said)], timeless(whole.said))
-      assert.deepStrictEqual(weights(rest.out.policy), weights(whole.out.policy))
-
-      // 7 is no multiple of 2: the shorter run measures its end and says what it kept, and hands neither on.
-      const less = yield* runStage(sft, { dir: fresh(), inputs, params: { ...best, steps: 7 }, seed: 1 })
-      const [given] = less.said.handedOver
-      assert.strictEqual(less.said.metrics.length - given!.metrics, 2)
-      const longer = yield* runStage(sft, {
-        dir: fresh(),
-        inputs,
-        params: best,
-        seed: 1,
-        resume: { step: 7, dir: less.out.checkpoint, state: given!.state }
-      })
-      const inherited = timeless(less.said).slice(0, given!.metrics)
-      assert.deepStrictEqual([...inherited, ...timeless(longer.said)], timeless(whole.said))
-      assert.deepStrictEqual(weights(longer.out.policy), weights(whole.out.policy))
-      const left = (dir: string) => weights(join(dir, "best"))
-      assert.deepStrictEqual(left(longer.out.checkpoint), left(whole.out.checkpoint))
-    })
+  it.live("keeps the best policy of a run that gets worse, through an interruption and a longer run, bit for bit", () =>
+    Effect.flatMap(ground, ({ data, development, policy }) =>
+      keepsBest(
+        ({ held, ...how }) => {
+          const inputs = { policy, data, development: held ? development : undefined }
+          return attemptStage(sft, { dir: fresh(), inputs, seed: 1, ...how })
+        },
+        best,
+        (value, than) => value < than
+      )
+    )
   )
 
   it.live("needs data, and something to go by", () =>

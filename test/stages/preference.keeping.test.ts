@@ -1,20 +1,15 @@
 /** Preference training measured on held-out pairs: what it measures, which policy is kept, and what it cannot measure by. */
-import { readFileSync } from "node:fs"
-import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit } from "effect"
+import { Effect } from "effect"
 import { Preferences } from "../../src/artifact/kinds.ts"
 import { preference } from "../../src/stages/preference.ts"
 import { preferences } from "../../src/stages/preferences.ts"
 import { freshFolder } from "../support/folders.ts"
-import type { Said } from "../support/memoryTask.ts"
 import { attemptStage, failStage, rowsOf, runStage } from "../support/runStage.ts"
 import { timeless, tinyPolicy, tinyWorld, warmPolicy } from "./ground.ts"
+import { keepsBest, measured, weights } from "./keepsBest.ts"
 
 const fresh = freshFolder("preference-keeping")
-const weights = (dir: string) => readFileSync(join(dir, "model.safetensors"))
-const measured = ({ metrics }: Said, name: string) =>
-  metrics.flatMap(({ step, values }) => (values[name] === undefined ? [] : [[step, values[name]] as const]))
 
 const ground = Effect.cached(
   Effect.gen(function* () {
@@ -103,49 +98,16 @@ describe("preference, measured in training", () => {
   )
 
   it.live("keeps the best policy of a run that gets worse, through an interruption and a longer run, bit for bit", () =>
-    Effect.gen(function* () {
-      const { contrary, inputs: given } = yield* ground
-      const inputs = { ...given, heldOut: contrary }
-      const whole = yield* runStage(preference, { dir: fresh(), inputs, params: best, seed: 1 })
-      const margins = measured(whole.said, best.keepBest)
-      const [step] = margins.reduce((a, b) => (b[1] > a[1] ? b : a))
-      assert.isBelow(step, 8)
-      assert.deepStrictEqual(measured(whole.said, "eval/kept_step"), [[8, step]])
-      const shorter = yield* runStage(preference, {
-        dir: fresh(),
-        inputs: given,
-        params: { ...params, steps: step + 1, evaluateEvery: 0 },
-        seed: 1
-      })
-      assert.deepStrictEqual(weights(whole.out.policy), weights(shorter.out.policy))
-
-      const first = yield* attemptStage(preference, {
-        dir: fresh(),
-        inputs,
-        params: best,
-        seed: 1,
-        checkpointEvery: 1,
-        breakAt: 5
-      })
-      assert.isTrue(Exit.hasInterrupts(first.exit))
-      const resume = first.said.checkpoints.at(-1)!
-      const rest = yield* runStage(preference, { dir: fresh(), inputs, params: best, seed: 1, resume })
-      assert.deepStrictEqual([...timeless(first.said), ...timeless(rest.said)], timeless(whole.said))
-      assert.deepStrictEqual(weights(rest.out.policy), weights(whole.out.policy))
-
-      const less = yield* runStage(preference, { dir: fresh(), inputs, params: { ...best, steps: 6 }, seed: 1 })
-      const handed = less.said.handedOver[0]!
-      const longer = yield* runStage(preference, {
-        dir: fresh(),
-        inputs,
-        params: best,
-        seed: 1,
-        resume: { step: 6, dir: less.out.checkpoint, state: handed.state }
-      })
-      const inherited = timeless(less.said).slice(0, handed.metrics)
-      assert.deepStrictEqual([...inherited, ...timeless(longer.said)], timeless(whole.said))
-      assert.deepStrictEqual(weights(longer.out.policy), weights(whole.out.policy))
-    })
+    Effect.flatMap(ground, ({ contrary, inputs }) =>
+      keepsBest(
+        ({ held, ...how }) => {
+          const given = { ...inputs, heldOut: held ? contrary : undefined }
+          return attemptStage(preference, { dir: fresh(), inputs: given, seed: 1, ...how })
+        },
+        best,
+        (value, than) => value > than
+      )
+    )
   )
 
   it.live("says before training what it cannot be measured on", () =>
