@@ -92,8 +92,8 @@ export const runAttempt = Effect.fn("runAttempt")(
       const started = yield* start(place, ready, share)
       watcher.started(started)
       const outcome = yield* follow(started.worker, watcher).pipe(
-        // whoever waits is gone: what it waited for must not go on, on a card that the next task is given
-        Effect.onError(() => Effect.sync(started.worker.kill))
+        // whoever waits is gone: what it waited for must have ended before its card is another's
+        Effect.onError(() => Effect.andThen(Effect.sync(started.worker.kill), outcomeOf(started.worker)))
       )
       const result = yield* settle(place, ready, started.attempt, outcome)
       if (result._tag === "Done" || result.failure.tag !== outOfMemoryTag || !toleratesOtherBatches(ready.task)) {
@@ -201,6 +201,9 @@ const writeDurably = async (dir: string, asked: TaskFile): Promise<void> => {
   }
   await syncFolder(dir)
 }
+
+/** Of a worker that has ended. */
+const outcomeOf = ({ outcome }: WorkerProcess): Effect.Effect<Outcome> => Effect.promise(() => outcome)
 
 /** Reports what the worker does until it has ended. */
 const follow = Effect.fnUntraced(function* (worker: WorkerProcess, watcher: Watcher) {

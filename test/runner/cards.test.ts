@@ -1,5 +1,5 @@
 /** Cards of a device: whoever has one has it alone, and it comes back however a task ends. No card is needed for that. */
-import { readFileSync, writeFileSync } from "node:fs"
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { assert, describe, it } from "@effect/vitest"
@@ -159,6 +159,23 @@ describe("tasks on cards", () => {
       )
       assert.strictEqual(held(warehouse), 2)
       assert.strictEqual(asked(warehouse, ledgerOf(warehouse)[0]!.attempt).mesh, "data=2")
+    })
+  )
+
+  it.live("whose journal cannot be read any more have ended before their card is another's", () =>
+    Effect.gen(function* () {
+      const warehouse = fresh()
+      const tasks = yield* planned(warehouse, [ends.hangs])
+      const run = yield* Effect.forkChild(runPlan(warehouse, tasks, { cards: 1, cores: 8, worker }))
+      while (ledgerOf(warehouse).length < 1) yield* Effect.sleep(20)
+      const { attempt, pid } = ledgerOf(warehouse)[0]!
+      const journal = join(warehouse, "attempts", attempt, "journal.ndjson")
+      while (!existsSync(journal)) yield* Effect.sleep(20)
+      rmSync(journal)
+      mkdirSync(journal)
+      // whether the index can do without it or not
+      yield* Fiber.await(run)
+      assert.isFalse(alive(pid))
     })
   )
 

@@ -106,7 +106,7 @@ export class Coordinator {
             if (id === undefined) return
             clearTimeout(patience)
             frames.limit = limits.host
-          } else this.#serve(id, one.header as Said, one.value)
+          } else this.#serve(id, socket, one.header as Said, one.value)
         }
       } catch (error) {
         if (!(error instanceof BadFrame)) throw error
@@ -118,7 +118,7 @@ export class Coordinator {
     socket.on("close", () => {
       clearTimeout(patience)
       this.#sockets.delete(socket)
-      if (id !== undefined) this.#gone(id, "its connection broke off")
+      if (id !== undefined) this.#gone(id, socket, "its connection broke off")
     })
   }
 
@@ -134,6 +134,9 @@ export class Coordinator {
     const { count, id, identity, proof } = said.hello
     const { count: own, secret } = this.#hosts
     if (!proves(proof, secret, nonce)) return refuse("it does not know the secret (OVERTONE_HOSTS_SECRET)")
+    if (typeof count !== "number" || typeof id !== "number" || typeof identity !== "string") {
+      return refuse("it does not say hello as hosts of this version do")
+    }
     if (count !== own) return refuse(`it counts ${count} hosts, and host 0 counts ${own} (OVERTONE_HOSTS)`)
     if (!Number.isInteger(id) || id < 0 || id >= own) return refuse(`it is host ${id} of ${own} (OVERTONE_HOST_ID)`)
     if (identity !== this.#identity) return refuse(`it computes with ${identity}, and host 0 with ${this.#identity}`)
@@ -153,12 +156,19 @@ export class Coordinator {
     for (const { socket, state } of this.#places.values()) if (state === "here") socket.write(frame(told))
   }
 
-  #serve(id: number, said: Said, value: Uint8Array): void {
-    const place = this.#places.get(id)!
+  /** The place of a host, for as long as it is this connection that has it. */
+  #placeOf(id: number, socket: Socket): Place | undefined {
+    const place = this.#places.get(id)
+    return place?.socket === socket ? place : undefined
+  }
+
+  #serve(id: number, socket: Socket, said: Said, value: Uint8Array): void {
+    const place = this.#placeOf(id, socket)
+    if (place === undefined) return
     place.heard = Date.now()
     if ("beat" in said) place.socket.write(frame({ beat: true }))
     else if ("leave" in said) {
-      if (said.leave !== null) this.#gone(id, said.leave)
+      if (said.leave !== null) this.#gone(id, socket, said.leave)
       else if (place.state === "here") place.state = "ended"
       place.socket.end()
     } else if ("ask" in said) {
@@ -198,9 +208,9 @@ export class Coordinator {
   }
 
   /** Before all have come a host may come again; after that the others cannot go on without it. */
-  #gone(id: number, why: string): void {
-    const place = this.#places.get(id)!
-    if (place.state !== "here") return
+  #gone(id: number, socket: Socket, why: string): void {
+    const place = this.#placeOf(id, socket)
+    if (place?.state !== "here") return
     if (!this.#complete) {
       this.#places.delete(id)
       this.#turnedAway = `host ${id} (${place.address}), which is gone again: ${why}`
@@ -222,7 +232,7 @@ export class Coordinator {
   #listen(): void {
     for (const [id, place] of this.#places) {
       if (place.state !== "here" || Date.now() - place.heard <= this.#silenceMs) continue
-      this.#gone(id, `nothing was heard of it for ${this.#silenceMs / 1000} s`)
+      this.#gone(id, place.socket, `nothing was heard of it for ${this.#silenceMs / 1000} s`)
       place.socket.destroy()
     }
   }

@@ -51,6 +51,8 @@ export class Member {
   #next = 0
   #heard = Date.now()
   #lost: string | undefined
+  /** Whether it has said hello, which is a host's first word. */
+  #introduced = false
   #leaving = false
   /** Is told once why the hosts are apart. */
   onLost: (why: string) => void = () => undefined
@@ -128,6 +130,7 @@ export class Member {
             member.#frames.limit = limits.host
             const hello = { id: hosts.id, count: hosts.count, identity, proof: proofOf(hosts.secret, nonce) }
             socket.write(frame({ hello }))
+            member.#introduced = true
           }
           for (let one = member.#frames.next(); one !== undefined; one = member.#frames.next()) {
             member.#heard = Date.now()
@@ -163,7 +166,7 @@ export class Member {
 
   /** Beats, and notes where the other side does not. */
   #listen(): void {
-    this.#say({ beat: true })
+    if (this.#introduced) this.#say({ beat: true })
     if (Date.now() - this.#heard <= this.#silenceMs) return
     this.#apart(`nothing was heard of the coordinator for ${this.#silenceMs / 1000} s`)
     this.#end()

@@ -26,7 +26,7 @@ import {
   symbolAddress
 } from "../../ffi.ts"
 import { nativeText, textAt } from "../pjrt.ts"
-import type { Asked } from "./memberThread.ts"
+import type { Answered, Asked } from "./memberThread.ts"
 import { type Answer, type Operation, type Request, status } from "./wire.ts"
 
 export const callbackFile = new URL(import.meta.url)
@@ -51,6 +51,15 @@ const layouts = {
 /** Beyond the time that a `get` may take itself: nobody answers any more. */
 const unansweredMs = 30_000
 
+/** The answer of a number, if it has come. Those of others came too late for who waited, and are dropped. */
+export const answerOf = (port: MessagePort, number: number): Answer | undefined => {
+  for (;;) {
+    const said: Answered | undefined = receiveMessageOnPort(port)?.message
+    if (said === undefined) return undefined
+    if (said.number === number) return said.answer
+  }
+}
+
 const isStart = (value: unknown): value is CallbackStart =>
   typeof value === "object" && value !== null && "overtoneCallbacks" in value
 
@@ -59,13 +68,15 @@ const serve = ({ overtoneCallbacks, port }: CallbackStart): void => {
   const malloc = libraryFunction<[number], Pointer>(own, "malloc", "void *", ["size_t"])
   const free = symbolAddress(own, "free")
 
+  let asked = 0
   /** Asks the other thread, and waits. */
   const ask = (request: Request): Answer => {
     const done = new Int32Array(new SharedArrayBuffer(4))
-    port.postMessage({ ...request, done } satisfies Asked)
+    const number = asked++
+    port.postMessage({ ...request, number, done } satisfies Asked)
     Atomics.wait(done, 0, 0, (request.timeoutMs ?? 0) + unansweredMs)
-    const message: Answer | undefined = receiveMessageOnPort(port)?.message
-    return message ?? { code: status.internal, message: "the thread that holds the hosts' connection does not answer" }
+    const unanswered = { code: status.internal, message: "the thread that holds the hosts' connection does not answer" }
+    return answerOf(port, number) ?? unanswered
   }
 
   const answerTo = (operation: Operation) => {

@@ -21,7 +21,14 @@ export interface MemberStart {
 
 /** What a plugin's thread asks for; `done` is set to 1, and whoever waits for it woken, once the answer is in the port. */
 export interface Asked extends Request {
+  /** Names the answer: whoever asked may have given up waiting, and asked for something else since. */
+  readonly number: number
   readonly done: Int32Array<SharedArrayBuffer>
+}
+
+export interface Answered {
+  readonly number: number
+  readonly answer: Answer
 }
 
 export type Counts = Readonly<Record<Operation, number>>
@@ -61,10 +68,10 @@ const serve = async ({ hosts, options, ports }: MemberStart): Promise<void> => {
   }
   member.onLost = (why) => say({ lost: why })
   for (const asking of ports) {
-    asking.on("message", ({ done, ...request }: Asked) => {
+    asking.on("message", ({ done, number, ...request }: Asked) => {
       counts[request.operation]++
       void member.ask(request).then((answer: Answer) => {
-        asking.postMessage(answer)
+        asking.postMessage({ number, answer } satisfies Answered)
         Atomics.store(done, 0, 1)
         Atomics.notify(done, 0)
       })

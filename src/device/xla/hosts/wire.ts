@@ -69,7 +69,8 @@ export const proofOf = (secret: string, nonce: string): string =>
   createHmac("sha256", secret).update(nonce).digest("hex")
 
 export const proves = (proof: unknown, secret: string, nonce: string): boolean => {
-  const [own, other] = [Buffer.from(proofOf(secret, nonce)), Buffer.from(String(proof))]
+  if (typeof proof !== "string") return false
+  const [own, other] = [Buffer.from(proofOf(secret, nonce)), Buffer.from(proof)]
   return own.length === other.length && timingSafeEqual(own, other)
 }
 

@@ -1,9 +1,11 @@
 /** The coordinator and its members on loopback, in one process: the store, who is let in, who is missed. */
 import { connect, createServer, type Server, type Socket } from "node:net"
+import { MessageChannel } from "node:worker_threads"
 import * as fc from "fast-check"
 import { afterEach, describe, expect, it } from "vitest"
 import { type Hosts, HostsApart } from "../../../../src/device/hosts.ts"
 import { Coordinator } from "../../../../src/device/xla/hosts/Coordinator.ts"
+import { answerOf } from "../../../../src/device/xla/hosts/callbackThread.ts"
 import { type JoinOptions, Member } from "../../../../src/device/xla/hosts/Member.ts"
 import {
   BadFrame,
@@ -74,6 +76,15 @@ describe("frames", () => {
     ])
     expect([proves(proofOf("other", nonce), "word", nonce), proves(undefined, "", nonce)]).toEqual([false, false])
   })
+})
+
+it("an answer that comes too late for its request is not taken for the next one's", () => {
+  const { port1, port2 } = new MessageChannel()
+  port1.postMessage({ number: 0, answer: { value: bytes("late") } })
+  port1.postMessage({ number: 1, answer: { value: bytes("own") } })
+  expect(answerOf(port2, 1)).toEqual({ value: bytes("own") })
+  expect(answerOf(port2, 2)).toBeUndefined()
+  port1.close()
 })
 
 describe("hosts that come together", () => {
@@ -203,6 +214,33 @@ describe("hosts that come together", () => {
     expect(await zero.ask({ operation: "put", key: "a", value: bytes("x") })).toEqual({ value: new Uint8Array(0) })
   })
 
+  it("a hello of other types is turned away, and ends nobody", async () => {
+    const { one, port, zero } = await both()
+    // no number and no text: `String` of it throws
+    const odd = { toString: 1 }
+    const hello = (more: object) =>
+      new Promise<string>((resolve) => {
+        let heard = ""
+        const socket = raw(port)
+        socket.on("data", (piece) => {
+          if (heard === "") {
+            const proof = proofOf("word", nonceOf(piece.toString("latin1").trimEnd())!)
+            const header = Buffer.from(JSON.stringify({ hello: { id: 1, count: 2, identity, proof, ...more } }))
+            const sizes = Buffer.alloc(8)
+            sizes.writeUInt32LE(header.length)
+            socket.write(Buffer.concat([sizes, header]))
+          }
+          heard += piece.toString("latin1")
+        })
+        socket.on("close", () => resolve(heard))
+      })
+    expect(await hello({ proof: odd })).toMatch(/does not know the secret/)
+    expect(await hello({ count: odd })).toMatch(/does not say hello as hosts of this version do/)
+    expect(await hello({ identity: odd })).toMatch(/does not say hello as hosts of this version do/)
+    expect(await zero.ask({ operation: "put", key: "a", value: bytes("x") })).toEqual({ value: new Uint8Array(0) })
+    expect(await one.ask({ operation: "tryGet", key: "a" })).toEqual({ value: bytes("x") })
+  })
+
   it("a deadline ends the waiting, and says for what", async () => {
     const nobody = await freePort()
     expect(await apart(join(hostsAt(nobody, 1), { deadlineMs: 300 }))).toMatch(
@@ -268,6 +306,40 @@ describe("hosts that come together", () => {
     await second.coordinator.close(0)
     expect(await cut).toMatch(/the connection to the coordinator broke off/)
     expect(await second.one.ask({ operation: "tryGet", key: "a" })).toMatchObject({ code: status.unavailable })
+  })
+
+  it("hello is the first word, however late the greeting comes", async () => {
+    const first: Array<unknown> = []
+    const slow = createServer((socket) => {
+      const frames = new Frames()
+      socket.on("error", () => undefined)
+      socket.on("data", (piece) => {
+        frames.push(piece)
+        const said = frames.next()
+        if (said !== undefined) first.push(said.header)
+      })
+      // after two beats
+      setTimeout(() => socket.write(greeting("0123456789abcdef".repeat(2))), 500)
+    })
+    const port = await listening(slow)
+    ends.push(() => slow.close())
+    await apart(join(hostsAt(port, 1), { silenceMs: 800, deadlineMs: 1000 }))
+    expect(first[0]).toMatchObject({ hello: { id: 1, count: 2 } })
+  })
+
+  it("one that falls silent before all have come is missed, and may come again", async () => {
+    const { port } = await coordinate(2, 300)
+    const mute = raw(port)
+    const ended = new Promise((resolve) => mute.once("close", resolve))
+    mute.once("data", (line) => {
+      const nonce = nonceOf(line.toString("latin1").trimEnd())!
+      mute.write(frame({ hello: { id: 1, count: 2, identity, proof: proofOf("word", nonce) } }))
+      // what it tells of the missing must be read for its end to be seen
+      mute.resume()
+    })
+    await ended
+    const [one] = await Promise.all([0, 1].map((id) => join(hostsAt(port, 1 - id), { silenceMs: 300 })))
+    expect(await one!.ask({ operation: "tryGet", key: "a" })).toMatchObject({ code: status.notFound })
   })
 
   it("before all have come a host may go and come again; afterwards there is no coming back", async () => {
