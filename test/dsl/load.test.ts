@@ -39,7 +39,7 @@ describe("defaults", () => {
     })
     expect(arms(e)).toEqual(["op"])
     expect(e.seeds).toEqual({ list: [0], vary: null, base: 0 })
-    expect(e.compute).toEqual({ threads: 2, dtype: "f32" })
+    expect(e.compute).toEqual({ threads: 2, dtype: "f32", deterministic: false })
     expect(e.baseline).toEqual({})
   })
 })
