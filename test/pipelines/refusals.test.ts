@@ -67,6 +67,7 @@ describe("refused with its place", () => {
     ],
     ["pope-windows", "candidates.maxNewTokens: 91", /candidates\.maxNewTokens: 91 tokens .* do not fit/],
     ["pope-windows", "ips: { cu: label, votes: slate }", /ips\./],
+    ["pope", "ope: { model: exact, votes: min-max }", /ope\.model: an exact reward model .* not on min-max/],
     ["pope-windows", "ips.keepBest: eval/ope/snips", /ips\.keepBest: the best policy by eval\/ope\/snips is asked for/],
     ["pope-windows", "ips: { evaluateEvery: 5, keepBest: eval/ope/snip }", /ips\.keepBest.*eval\/ope\/snips/],
     [

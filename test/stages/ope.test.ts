@@ -299,6 +299,12 @@ describe("evaluate-ope", () => {
       const inputs = { slates: log.test, policy }
       const idle = yield* failStage(evaluateOpe, { dir: fresh(), inputs, params: { cu: "label" } })
       assert.match(idle.message, /votes would not matter; take rate, min-max, raw or relevance/)
+      const exact = yield* failStage(evaluateOpe, {
+        dir: fresh(),
+        inputs,
+        params: { model: "exact", votes: "relevance" }
+      })
+      assert.match(exact.message, /evaluate-ope\.model: .* scales rate and raw, not on relevance; take model: fitted/)
       const [first] = yield* rowsOf(LoggedSlates, log.test)
       const { truth: _, ...known } = first!
       const alone = yield* failStage(evaluateOpe, { dir: fresh(), inputs: { slates: written([known]) }, params: label })

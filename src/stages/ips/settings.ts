@@ -63,8 +63,17 @@ export type OpeParams = typeof OpeFields.Type
 /** Combinations of the options that cannot work, under a pipeline's section. */
 export const opeRefusals = (
   section: string,
-  { cu, propensity, set, votes, weights }: OpeParams
+  { cu, model = "fitted", propensity, set, votes, weights }: OpeParams & { readonly model?: "fitted" | "exact" }
 ): ReadonlyArray<Refusal> => [
+  ...(model === "exact" && votes !== "rate" && votes !== "raw"
+    ? [
+        {
+          path: `${section}.model`,
+          message: `an exact reward model knows expected votes on the scales rate and raw, not on ${votes}`,
+          hint: "take model: fitted, or votes: rate"
+        }
+      ]
+    : []),
   ...(cu === "label" && votes === "slate-normalised"
     ? [
         {
@@ -86,7 +95,10 @@ export const opeRefusals = (
 ]
 
 /** The same, for a stage that was called without a pipeline's check. */
-export const checkOpe = (stage: string, params: OpeParams): Effect.Effect<void, UnusableLog> => {
+export const checkOpe = (
+  stage: string,
+  params: Parameters<typeof opeRefusals>[1]
+): Effect.Effect<void, UnusableLog> => {
   const [refused] = opeRefusals(stage, params)
   return refused === undefined
     ? Effect.void

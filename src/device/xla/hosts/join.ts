@@ -16,7 +16,7 @@ export type KeyValue = Readonly<Record<Operation, bigint>>
 /** This process among the hosts. */
 export interface Joined {
   readonly keyValue: KeyValue
-  /** Settles, with the reason, when another host is gone without a word, or with a failure. */
+  /** Settles, with the reason, when another host is gone without a word, or with a failure; and when this one has left. */
   readonly lost: Promise<string>
   /** How often plugins called each function. */
   counts(): Promise<Counts>
@@ -67,10 +67,17 @@ export const joinHosts = async (hosts: Hosts, options: JoinOptions): Promise<Joi
     for (const { port2 } of channels) port2.close()
     throw new HostsApart(first.apart)
   }
+  let ended = false
   const lost = new Promise<string>((resolve) => {
-    member.on("message", (said: MemberSays) => {
-      if ("lost" in said) resolve(said.lost)
-    })
+    member
+      .on("message", (said: MemberSays) => {
+        if ("lost" in said) resolve(said.lost)
+      })
+      .on("error", (error) => resolve(`the thread that speaks for this host failed: ${String(error)}`))
+      .on("exit", () => {
+        ended = true
+        resolve("the thread that speaks for this host has ended")
+      })
   })
   const tell = (heard: MemberHears): void => member.postMessage(heard)
   const callbacks = threads.map((overtoneCallbacks, i) => {
@@ -86,6 +93,7 @@ export const joinHosts = async (hosts: Hosts, options: JoinOptions): Promise<Joi
     keyValue: { get, put, tryGet },
     lost,
     counts: async () => {
+      if (ended) throw new HostsApart(await lost)
       const answer = next<MemberSays>(member, (said) => "counts" in said)
       tell({ count: true })
       const said = await answer
@@ -93,9 +101,11 @@ export const joinHosts = async (hosts: Hosts, options: JoinOptions): Promise<Joi
     },
     leave: (failure) => {
       gone ??= (async () => {
-        const left = next<MemberSays>(member, (said) => "left" in said)
-        tell({ leave: failure ?? null })
-        await left
+        if (!ended) {
+          const left = next<MemberSays>(member, (said) => "left" in said)
+          tell({ leave: failure ?? null })
+          await left
+        }
         await Promise.all(callbacks.map(exited))
       })()
       return gone
