@@ -7,7 +7,21 @@ import { runOnce } from "../support.ts"
 import { absent, titled, webGpu } from "./support.ts"
 
 /** Operators that run on the CPU in some row of the table, and why: 64-bit numbers, bytes, infinity and NaN, and Pow. */
-const onCpu = ["Cast", "Round", "IsInf", "IsNaN", "Or", "Mod", "Add", "Mul", "Div", "Exp", "Pow", "MatMulInteger"]
+const onCpu = [
+  "Cast",
+  "Round",
+  "IsInf",
+  "IsNaN",
+  "Or",
+  "Mod",
+  "Add",
+  "Mul",
+  "Div",
+  "Exp",
+  "Pow",
+  "Equal",
+  "MatMulInteger"
+]
 /** Indices that are constants: the runtime prepares them on the host. */
 const ofConstants = ["Expand", "Reshape"]
 
