@@ -1,4 +1,4 @@
-/** `exp compare EXPERIMENT...`: paired differences for any metrics and grouping, against any baseline. */
+/** `exp compare EXPERIMENT...`: paired differences for any metrics of an evaluation and any grouping, against any baseline. */
 import { Effect, Option } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 import { usage } from "./failure.ts"
