@@ -1,4 +1,4 @@
-/** `exp compare EXPERIMENT...`: paired differences for any metrics of an evaluation and any grouping, against any baseline. */
+/** `exp compare EXPERIMENT...`: paired differences for any metrics and any grouping, against any baseline. */
 import { Effect, Option } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 import { usage } from "./failure.ts"
@@ -12,9 +12,16 @@ export const compare = Command.make(
       Argument.atLeast(1)
     ),
     metrics: Flag.String("metric").pipe(
-      Flag.withDescription("A metric, or several by `*` (repeatable; default: those of the experiments' reports)"),
+      Flag.withDescription(
+        "A metric, or several by `*`; NODE:NAME is one of a node's steps (repeatable; default: the reports' own)"
+      ),
       Flag.withMetavar("NAME"),
       Flag.atLeast(0)
+    ),
+    last: Flag.Int("last").pipe(
+      Flag.withDescription("A metric of steps is the mean of a run's last N steps"),
+      Flag.withMetavar("N"),
+      Flag.withDefault(10)
     ),
     arms: Flag.String("arm").pipe(
       Flag.withDescription("Only these arms (or values of --by) beside the baseline (repeatable)"),
@@ -37,6 +44,7 @@ export const compare = Command.make(
     csv: Flag.Boolean("csv").pipe(Flag.withDescription("Print CSV"), Flag.withDefault(false))
   },
   Effect.fn("exp.compare")(function* (given) {
+    if (given.last < 1) return yield* usage(`--last is a number of steps from 1 on, not ${given.last}`)
     if (given.json && given.csv) return yield* usage("--json and --csv are two formats; give one")
     const dir = yield* warehouseDir()
     const { comparison } = yield* Effect.promise(() => import("./comparing.ts"))
@@ -44,6 +52,7 @@ export const compare = Command.make(
       dir,
       experiments: [...new Set(given.experiments)],
       metrics: given.metrics,
+      last: given.last,
       arms: given.arms,
       by: Option.getOrUndefined(given.by),
       baseline: Option.getOrUndefined(given.baseline),
@@ -56,6 +65,10 @@ export const compare = Command.make(
     {
       command: "exp compare quickstart --metric 'eval/f1/*'",
       description: "Every arm against the experiment's baseline"
+    },
+    {
+      command: "exp compare quickstart --metric grpo:reward --last 5",
+      description: "What was measured once a step"
     },
     {
       command: "exp compare ladder-vs-linear --by grpo.reward.coverage.shape --baseline linear",

@@ -3,7 +3,7 @@ import { Console, Effect } from "effect"
 import { didYouMean } from "../dsl/problems.ts"
 import { comparedRow, comparisonCsv, comparisonText } from "../report/comparison.ts"
 import { baselineOf, metricsOf, type Report } from "../warehouse/ablation.ts"
-import { experimentNames, readEvaluated, readResults } from "../warehouse/comparing.ts"
+import { experimentNames, isOfSteps, readEvaluated, readResults } from "../warehouse/comparing.ts"
 import { byArm, byParameter, compare, type Grouped, pathsOf } from "../warehouse/comparison.ts"
 import type { Evaluated } from "../warehouse/evaluated.ts"
 import { usage } from "./failure.ts"
@@ -14,6 +14,8 @@ export interface ComparisonAsked {
   readonly experiments: ReadonlyArray<string>
   /** Names or patterns; empty: those of the reports. */
   readonly metrics: ReadonlyArray<string>
+  /** How many of a run's last steps a metric of steps is the mean of. */
+  readonly last: number
   /** Groups; empty: all. */
   readonly arms: ReadonlyArray<string>
   /** A dotted parameter, in place of arms. */
@@ -83,10 +85,13 @@ export const comparison = Effect.fn("exp.comparison")(function* (asked: Comparis
   const stray = experiments.find((name) => !names.includes(name))
   if (stray !== undefined) return yield* unknown("experiment", stray, names)
   const evaluated = yield* readEvaluated(dir, experiments)
-  const idle = experiments.find((name) => !evaluated.cells.some(({ experiment }) => experiment === name))
+  // Steps have metrics in pipelines without an evaluation too.
+  const stepsOnly = asked.metrics.length > 0 && asked.metrics.every(isOfSteps)
+  const counted = evaluated.cells.filter(({ evaluation }) => stepsOnly || evaluation !== null)
+  const idle = experiments.find((name) => !counted.some(({ experiment }) => experiment === name))
   if (idle !== undefined) return yield* usage(`no cell of ${idle} has been evaluated yet: run it first`)
 
-  const cells = yield* grouped(asked, evaluated.cells)
+  const cells = yield* grouped(asked, counted)
   const groups = [...new Set(cells.map(({ group }) => group))].sort()
   const what = asked.by === undefined ? "arm" : `value of ${asked.by}`
   const absent = missing([...asked.arms, ...(asked.baseline === undefined ? [] : [asked.baseline])], groups)
@@ -108,16 +113,19 @@ export const comparison = Effect.fn("exp.comparison")(function* (asked: Comparis
     asked.metrics.length > 0
       ? asked.metrics
       : [...new Set([...evaluated.reports.values()].flatMap(({ metrics = [] }) => metrics))]
-  if (asked.metrics.length > 0) {
-    const none = missing(asked.metrics, evaluated.metrics)
-    if (none !== undefined) return yield* unknown("metric", none, evaluated.metrics)
-  }
-  const metrics = metricsOf({ metrics: wanted, baseline: {} }, evaluated.metrics)
+  const known = (name: string) => (isOfSteps(name) ? evaluated.stepMetrics : evaluated.metrics)
+  const none = asked.metrics.find((name) => missing([name], known(name)) !== undefined)
+  if (none !== undefined) return yield* unknown("metric", none, known(none))
+  // No names at all: every metric of the evaluations.
+  const metrics =
+    wanted.length === 0
+      ? evaluated.metrics
+      : [...new Set(wanted.flatMap((name) => metricsOf({ metrics: [name], baseline: {} }, known(name))))]
   const rows = compare({
     cells,
     metrics,
     baselines: chosen,
-    results: yield* readResults(dir, experiments, metrics)
+    results: yield* readResults(dir, experiments, metrics, asked.last)
   })
   const title = experiments.join(" + ")
   const compared = rows.map((row) => comparedRow(title, row))
@@ -129,6 +137,7 @@ export const comparison = Effect.fn("exp.comparison")(function* (asked: Comparis
   const paint = paintFor(process.stdout)
   yield* Console.log(
     comparisonText(asked.by === undefined ? title : `${title} by ${asked.by}`, rows, {
+      ...(metrics.some(isOfSteps) ? { last: asked.last } : {}),
       ...(process.stdout.isTTY ? { width: process.stdout.columns } : {}),
       emphasise: (line) => paint("bold", line)
     })

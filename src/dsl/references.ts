@@ -57,7 +57,7 @@ export const checkReferences = (given: {
         ? problemAt(
             place,
             `${name} is a metric of a stage's steps; arms are compared by per-prompt results`,
-            `ask exp sql "from metrics where name = '${name}'"; a report may name ${items.join(", ")}`
+            `after the run ask exp compare --metric NODE:${name}; a report may name ${items.join(", ")}`
           )
         : problemAt(place, `no stage of this experiment has a metric ${name}`, didYouMean(name, items))
     )

@@ -38,8 +38,13 @@ export const comparedRow = (experiment: string, row: ComparisonRow): ComparedRow
 const probability = (p: number | null): string =>
   p === null ? "–" : p < 1e-4 ? "<.0001" : p.toFixed(4).replace(/^0/, "")
 
+export interface ComparisonTextOptions extends AblationTextOptions {
+  /** How many last steps a metric of steps (`NODE:NAME`) is the mean of. */
+  readonly last?: number
+}
+
 /** What was not compared, and why a family may be too large for its seeds. */
-const notes = (rows: ReadonlyArray<ComparisonRow>): ReadonlyArray<string> => {
+const notes = (rows: ReadonlyArray<ComparisonRow>, last: number | undefined): ReadonlyArray<string> => {
   const family = rows.filter(({ p }) => p !== null)
   const tests = [...new Set(family.map(({ test }) => test))]
   const least = Math.min(...family.map((row) => row.least ?? 0)) * family.length
@@ -67,6 +72,9 @@ const notes = (rows: ReadonlyArray<ComparisonRow>): ReadonlyArray<string> => {
         ]
       : []),
     "effect: mean / standard deviation of the prompts' differences; better: share of prompts that the arm is greater on, ties half",
+    ...(last === undefined
+      ? []
+      : [`node:metric: the mean of each run's last ${last} steps, one value a seed; an interval takes 3 seeds`]),
     ...lone.values()
   ]
 }
@@ -75,7 +83,7 @@ const notes = (rows: ReadonlyArray<ComparisonRow>): ReadonlyArray<string> => {
 export const comparisonText = (
   title: string,
   rows: ReadonlyArray<ComparisonRow>,
-  options: AblationTextOptions = {}
+  options: ComparisonTextOptions = {}
 ): string => {
   const shown = rows.map((row) => comparedRow(title, row))
   const table = ablationText(shown, {
@@ -90,7 +98,7 @@ export const comparisonText = (
       ]
     }
   })
-  return [table, ...notes(rows)].join("\n")
+  return [table, ...notes(rows, options.last)].join("\n")
 }
 
 const quoted = (value: string | number | null): string => {

@@ -2,7 +2,7 @@
 import { Effect, Schema } from "effect"
 import { consistent, type Report } from "./ablation.ts"
 import type { CellItem } from "./comparison.ts"
-import { CellRow, cellsOf, cellsQuery, type Evaluated } from "./evaluated.ts"
+import { CellRow, cellsOf, cellsQuery } from "./evaluated.ts"
 import { rows } from "./sql.ts"
 
 const decodeCells = Schema.decodeUnknownEffect(Schema.Array(CellRow))
@@ -36,33 +36,59 @@ export const readEvaluated = Effect.fn("warehouse.readEvaluated")(function* (
     dir,
     `select distinct name from evaluations where experiment in ${among(experiments)} order by name`
   )
+  const ofSteps = yield* rows(
+    dir,
+    `select distinct node || ':' || m.name as name from metrics m join tasks t using (task_key)
+       join cell_tasks using (task_key) join cells using (cell_id)
+     where experiment in ${among(experiments)} and t.state = 'done' order by name`
+  )
   return {
-    cells: experiments
-      .flatMap((name) => consistent(cells.filter(({ experiment }) => experiment === name)))
-      .filter((cell): cell is Evaluated => cell.evaluation !== null),
+    cells: experiments.flatMap((name) => consistent(cells.filter(({ experiment }) => experiment === name))),
     reports: new Map(
       reports.map(({ experiment, report }) => [
         String(experiment),
         (report === null ? {} : JSON.parse(String(report))) as Partial<Report>
       ])
     ),
-    metrics: metrics.map(({ name }) => String(name))
+    metrics: metrics.map(({ name }) => String(name)),
+    stepMetrics: ofSteps.map(({ name }) => String(name))
   }
 })
 
-/** Results of these metrics: metric -> cell -> items, in a fixed order. */
+/** `NODE:NAME`, a metric that a node's task journals once a step: no prompts, one value a cell. */
+export const isOfSteps = (metric: string): boolean => metric.includes(":")
+
+/** The mean of a metric's last steps in each cell whose task is done; a value that is not finite is no value. */
+const stepsQuery = (experiments: ReadonlyArray<string>, metrics: ReadonlyArray<string>, last: number) => `
+  with numbered as (
+    select c.experiment, c.arm, c.seed, c.cell_id, node || ':' || m.name as name, m.value,
+      row_number() over (partition by c.cell_id, node, m.name order by m.step desc, m.task_key) as back
+    from metrics m join tasks t using (task_key) join cell_tasks using (task_key) join cells c using (cell_id)
+    where c.experiment in ${among(experiments)} and t.state = 'done' and isfinite(m.value)
+  )
+  select cell_id, 'its last steps' as prompt_id, name, avg(value) as value, 'test' as split from numbered
+  where back <= ${last} and name in ${among(metrics)}
+  group by arm, seed, cell_id, name order by name, arm, seed, cell_id`
+
+/** Results of these metrics: metric -> cell -> items, in a fixed order. Those of steps are means of the `last` ones. */
 export const readResults = Effect.fn("warehouse.readResults")(function* (
   dir: string,
   experiments: ReadonlyArray<string>,
-  metrics: ReadonlyArray<string>
+  metrics: ReadonlyArray<string>,
+  last: number
 ) {
   const results = new Map<string, Map<string, Array<CellItem>>>()
-  if (metrics.length === 0) return results
-  const found = yield* rows(
-    dir,
-    `select cell_id, prompt_id, name, value, split from evaluations
-     where experiment in ${among(experiments)} and name in ${among(metrics)} order by name, arm, seed, cell_id, prompt_id`
-  )
+  const [ofSteps, ofPrompts] = [metrics.filter(isOfSteps), metrics.filter((name) => !isOfSteps(name))]
+  const found = [
+    ...(ofPrompts.length === 0
+      ? []
+      : yield* rows(
+          dir,
+          `select cell_id, prompt_id, name, value, split from evaluations where experiment in ${among(experiments)}
+             and name in ${among(ofPrompts)} order by name, arm, seed, cell_id, prompt_id`
+        )),
+    ...(ofSteps.length === 0 ? [] : yield* rows(dir, stepsQuery(experiments, ofSteps, last)))
+  ]
   for (const { cell_id, name, prompt_id, split, value } of found) {
     const cells = results.get(String(name)) ?? new Map<string, Array<CellItem>>()
     results.set(String(name), cells)

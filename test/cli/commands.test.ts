@@ -244,12 +244,33 @@ describe("from plan to answers", () => {
       assert.deepInclude(shorter.rows[0], { arm: "1", baseline: "2", superiority: 0 })
       assert.closeTo(shorter.rows[0].difference, -3, 1e-9)
       assert.match((yield* compare("climb", "--metric", "eval/*")).out, /eval\/height +stride=2 .*100 %/)
+      // Of p0, seed s: heights after three steps are k (stride + s / 10), so the mean over them doubles a stride's difference
+      // and the last alone triples it. One value a seed, two seeds: no interval.
+      for (const [argv, difference] of [
+        [[], 2],
+        [["--last", "1"], 3]
+      ] as const) {
+        const [steps] = json(yield* compare("climb", "--metric", "climb:rew*", ...argv, "--json"))[0].rows
+        assert.deepInclude(steps, {
+          metric: "climb:reward",
+          arm: "stride=2",
+          n_seeds: 2,
+          n_prompts: 1,
+          p: null,
+          low: null
+        })
+        assert.closeTo(steps.difference, difference, 1e-9)
+      }
+      const both = yield* compare("climb", "--metric", "climb:reward", "--metric", "eval/height")
+      assert.match(both.out, /climb:reward +stride=2.*eval\/height +stride=2.*mean of each run's last 10 steps/s)
       assert.match((yield* compare("climb", "--csv")).out, /^experiment,metric,arm,.*\nclimb,eval\/height,stride=2,/)
 
       for (const [argv, message] of [
         [["clime"], /no experiment is called clime \(did you mean climb\?\)/],
         [["climb", "--metric", "eval/hieght"], /no metric is called eval\/hieght \(did you mean eval\/height\?\)/],
         [["climb", "--metric", "train/*"], /no metric is called train\/\*/],
+        [["climb", "--metric", "climb:rewrad"], /no metric is called climb:rewrad \(did you mean climb:reward\?\)/],
+        [["climb", "--last", "0"], /--last is a number of steps from 1 on, not 0/],
         [["climb", "--baseline", "stride=3"], /no arm is called stride=3.*there are stride=1, stride=2/],
         [["climb", "--arm", "strid=2"], /did you mean stride=2\?/],
         [["climb", "--by", "climb.strid"], /no parameter is called climb\.strid \(did you mean climb\.stride\?\)/],

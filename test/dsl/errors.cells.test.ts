@@ -91,7 +91,7 @@ const table: ReadonlyArray<Mistake> = [
     "a metric of steps, by which arms are not compared",
     `${head}report: { metrics: [reward] }\n`,
     "x.yaml:3:21 report.metrics.0",
-    /reward is a metric of a stage's steps; .*from metrics where name = 'reward'.*eval\/coverage\/exact/
+    /reward is a metric of a stage's steps; .*exp compare --metric NODE:reward.*eval\/coverage\/exact/
   ],
   [
     "a gate on an unknown metric",
