@@ -1,27 +1,53 @@
-/** A vitest reporter whose last word is one plain line: `N passed, N failed, N skipped`. */
+/**
+ * A vitest reporter that has the last word: what failed, what passed at its second try only, and one plain line,
+ * `N passed, N failed, N skipped`.
+ */
 import { writeSync } from "node:fs"
+import { relative } from "node:path"
 import type { Reporter, TestModule } from "vitest/node"
 
-/** Tests by result; a module that could not even be loaded counts as one failure, as does an error outside any test. */
-export const tally = (modules: ReadonlyArray<TestModule>, errors: number) => {
-  const n = { passed: 0, failed: errors, skipped: 0 }
+/**
+ * Tests by result; a module that could not even be loaded counts as one failure, as do a hook that failed and an error outside
+ * any test.
+ */
+export const tally = (modules: ReadonlyArray<TestModule>, errors: ReadonlyArray<unknown>) => {
+  const n = { passed: 0, failed: errors.length, skipped: 0 }
+  const said = errors.map(
+    (error) => `failed: outside any test: ${String((error as Error | undefined)?.message ?? error)}`
+  )
   for (const module of modules) {
+    const file = relative(process.cwd(), module.moduleId)
     let failedInside = false
     for (const test of module.children.allTests()) {
-      const { state } = test.result()
+      const { errors: why = [], state } = test.result()
       if (state === "pending") n.failed++
       else n[state]++
-      failedInside ||= state === "failed" || state === "pending"
+      const failed = state === "failed" || state === "pending"
+      failedInside ||= failed
+      if (failed) said.push(`failed: ${file} > ${test.fullName}: ${why[0]?.message.split("\n")[0] ?? "it did not end"}`)
+      else if (test.diagnostic()?.flaky) said.push(`passed at its second try: ${file} > ${test.fullName}`)
     }
-    if (module.state() === "failed" && !failedInside) n.failed++
+    // a hook of a group: its tests count as skipped
+    for (const suite of module.children.allSuites()) {
+      const [why] = suite.errors()
+      if (why === undefined) continue
+      failedInside = true
+      n.failed++
+      said.push(`failed: ${file} > ${suite.fullName}: ${why.message.split("\n")[0]}`)
+    }
+    if (module.state() === "failed" && !failedInside) {
+      n.failed++
+      said.push(`failed: ${file}: ${module.errors()[0]?.message.split("\n")[0] ?? "a hook"}`)
+    }
   }
-  return n
+  return { ...n, said }
 }
 
 export default class Summary implements Reporter {
   onTestRunEnd(modules: ReadonlyArray<TestModule>, errors: ReadonlyArray<unknown>): void {
-    const { passed, failed, skipped } = tally(modules, errors.length)
+    const { failed, passed, said, skipped } = tally(modules, errors)
+    const count = `${passed} passed, ${failed} failed, ${skipped} skipped`
     // After the other reporters' own last words, which are written in the same turn.
-    process.once("exit", () => writeSync(1, `${passed} passed, ${failed} failed, ${skipped} skipped\n`))
+    process.once("exit", () => writeSync(1, `${[...said, count].join("\n")}\n`))
   }
 }
