@@ -126,7 +126,7 @@ describe("fenced typescript", () => {
       complaints = String((error as { readonly stdout?: unknown }).stdout ?? "")
       if (!/error TS\d+/.test(complaints)) throw error
     }
-  }, 120_000)
+  })
 
   afterAll(() => rmSync(folder, { recursive: true, force: true }))
 

@@ -174,8 +174,7 @@ describe("run.sh", () => {
       expect(readFileSync(join(out, "report.md"), "utf8")).toContain("| 0.5B decode 64 |")
       expect(run(out, {}, ...chosen).status).toBe(0)
       expect(recordOf(out, "a")).toEqual(a)
-    },
-    120_000
+    }
   )
 
   it("records a failure with its message and goes on; without a Python it says so", () => {

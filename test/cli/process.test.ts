@@ -47,10 +47,11 @@ const alive = (pid: number): boolean => {
 }
 
 describe("exp run", () => {
-  const slow = ["run", climb, "--limit", "1", "--json", "--set", "climb.ms=200", "--set", "climb.steps=20"]
+  // nobody waits for its end
+  const slow = ["run", climb, "--limit", "1", "--json", "--set", "climb.ms=200", "--set", "climb.steps=20000"]
 
   it("ends with 130 on Ctrl-C, takes its workers with it, and a second one beside it is refused", async () => {
-    const warehouse = join(home, "interrupted")
+    const warehouse = mkdtempSync(join(home, "interrupted-"))
     const first = start("--warehouse", warehouse, ...slow)
     const progress = first.seen((e) => e["type"] === "progress")
     const { pid } = await first.seen((e) => e["state"] === "started" && e["stage"] === "climb")
@@ -77,7 +78,7 @@ describe("exp run", () => {
   })
 
   it("ends in order when its reader goes away, and takes its workers with it", async () => {
-    const { child, seen, said, ended } = start("--warehouse", join(home, "unread"), ...slow)
+    const { child, seen, said, ended } = start("--warehouse", mkdtempSync(join(home, "unread-")), ...slow)
     const { pid } = await seen((e) => e["state"] === "started" && e["stage"] === "climb")
     child.stdout.destroy()
     expect(await ended).toBe(130)
@@ -86,7 +87,11 @@ describe("exp run", () => {
   })
 
   it("ends in order, too, when nobody reads what it tells people", async () => {
-    const { child, ended } = start("--warehouse", join(home, "unheard"), ...slow.filter((word) => word !== "--json"))
+    const { child, ended } = start(
+      "--warehouse",
+      mkdtempSync(join(home, "unheard-")),
+      ...slow.filter((word) => word !== "--json")
+    )
     await new Promise((resolve) => child.stderr.once("data", resolve))
     child.stderr.destroy()
     expect(await ended).toBe(130)
@@ -140,7 +145,8 @@ describe("paths on the command line", () => {
 
 describe("exp sql", () => {
   it("is content when its reader has seen enough", async () => {
-    const warehouse = join(home, "interrupted")
+    const warehouse = mkdtempSync(join(home, "asked-"))
+    expect(await start("--warehouse", warehouse, "run", climb, "--limit", "1", "--only", "start").ended).toBe(0)
     const { child, said, ended } = start(
       "--warehouse",
       warehouse,

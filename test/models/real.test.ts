@@ -100,8 +100,7 @@ layer(cpu)("real checkpoints (weights in OVERTONE_MODELS)", (it) => {
             assert.closeTo(Number(logits!.data[i * 97]), value, 1e-3)
           })
         }
-      }),
-    120_000
+      })
   )
 
   it.effect.skipIf(smollm2 === undefined)("SmolLM2 saves as BF16 what it loaded, bit by bit", () =>

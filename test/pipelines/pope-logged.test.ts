@@ -173,7 +173,7 @@ describe("methods on a log of one's own", () => {
       rows.flatMap((row) => (row["arm"] === arm && row["name"] === "ope/ips" ? [row["value"]] : []))
     )
     assert.notDeepEqual(pope, sft)
-  }, 300_000)
+  })
 
   it.skipIf(smollm2 === undefined)(
     "run on SmolLM2 by the odds of another checkpoint with its own tokenizer",
@@ -191,7 +191,6 @@ describe("methods on a log of one's own", () => {
       const rows = await found(experiment(more, ["pope"]), sql)
       assert.lengthOf(rows, 2, JSON.stringify(rows))
       assert.isTrue(rows.every(({ value }) => Number.isFinite(value)))
-    },
-    300_000
+    }
   )
 })

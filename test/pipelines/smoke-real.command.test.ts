@@ -47,8 +47,7 @@ describe("real experiments, small", () => {
       expect(row.n_prompts).toBe(4)
       expect(row.value).toBeGreaterThan(row.baseline_value)
       expect(row.value).toBeLessThanOrEqual(1)
-    },
-    600_000
+    }
   )
 
   it.skipIf(absent || smollm2 === undefined)("OP-GRPO on SmolLM2 is planned whole, from the real files", async () => {

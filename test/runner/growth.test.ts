@@ -13,6 +13,7 @@ import { run } from "../../src/runner/supervisor.ts"
 import { layer } from "../../src/warehouse/live.ts"
 import { rows } from "../../src/warehouse/sql.ts"
 import { optionsOf, planOf, resultOf, runPlan } from "../support/counted.ts"
+import { hold, release } from "../support/counting.ts"
 import { freshFolder } from "../support/folders.ts"
 
 const fresh = freshFolder("growth")
@@ -92,16 +93,18 @@ describe("a longer run", () => {
   it.live("is killed and goes on from its own checkpoint, which is further", () =>
     Effect.gen(function* () {
       const root = fresh()
-      const walk = { steps: 60, eager: true, ms: 12 }
+      const walk = { steps: 60, eager: true }
       const whole = yield* undisturbed(walk)
       yield* go(root, { ...walk, steps: 10 })
       let killed = false
+      hold(root, 12)
       const broken = yield* go(root, walk, {}, (event, step) => {
         if (killed || step < 20) return
         killed = true
         process.kill(event?.pid ?? -1, "SIGKILL")
       })
       assert.deepInclude(broken, { firstStep: 10, failed: 1 })
+      release(root)
       const { key, firstStep } = yield* go(root, walk)
       assert.isAbove(firstStep ?? 0, 10)
       assert.deepStrictEqual(resultOf(root, key), whole)

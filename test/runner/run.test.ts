@@ -5,6 +5,7 @@ import { Effect } from "effect"
 import type { RunEvent, TaskEvent } from "../../src/runner/events.ts"
 import { select } from "../../src/runner/selection.ts"
 import { type Params, planOf, resultOf, runLines, runPlan } from "../support/counted.ts"
+import { hold, release } from "../support/counting.ts"
 import { freshFolder } from "../support/folders.ts"
 
 const fresh = freshFolder("run")
@@ -51,12 +52,15 @@ describe("a run", () => {
       yield* runPlan(one, plan, { jobs: 1 })
       let running = 0
       let most = 0
+      // neither ends before both have begun
+      hold(two, 3)
       yield* runPlan(two, plan, {
         jobs: 2,
         onEvent: (e) => {
           if (e.type !== "task") return
           running += e.state === "started" ? 1 : -1
           most = Math.max(most, running)
+          if (running === 2) release(two)
         }
       })
       assert.strictEqual(most, 2)
@@ -154,9 +158,17 @@ describe("a failure", () => {
   it.live("with --fail-fast stops what is running after its next checkpoint", () =>
     Effect.gen(function* () {
       const root = fresh()
-      // The failure comes late enough for the other worker, started beside it, to have done steps.
-      const params = { walk: { mood: "defect", at: 40, steps: 41, ms: 50 }, other: { steps: 250, ms: 20 } }
-      const { summary, events } = yield* runPlan(root, planOf(params), { failFast: true })
+      // The failure comes when the other worker, started beside it, has done steps.
+      const params = { walk: { mood: "defect", at: 4, steps: 5 }, other: { steps: 250 } }
+      hold(root, 4, "defect")
+      hold(root, 20)
+      const { summary, events } = yield* runPlan(root, planOf(params), {
+        failFast: true,
+        onEvent: (e) => {
+          if (e.type === "progress" && e.key === keyOf(params, "other") && e.step >= 20) release(root, "defect")
+        }
+      })
+      release(root)
       assert.deepInclude(summary, { failed: 1 })
       assert.include(failureOf(events)?.message ?? "", "shapes [2, 3] and [4] do not fit")
       assert.notInclude(states(events), "other done")

@@ -13,6 +13,7 @@ import { openJournal, readJournal } from "../../src/runner/journal.ts"
 import { select } from "../../src/runner/selection.ts"
 import { run } from "../../src/runner/supervisor.ts"
 import { optionsOf, planOf, runLines, runPlan } from "../support/counted.ts"
+import { hold } from "../support/counting.ts"
 import { freshFolder } from "../support/folders.ts"
 
 const fresh = freshFolder("trouble")
@@ -91,13 +92,15 @@ describe("an index that fails", () => {
   it.live("ends the run with its error, workers stopped and everything recorded; the next run goes on", () =>
     Effect.gen(function* () {
       const root = fresh()
-      const params = { walk: { steps: 200, ms: 20, eager: true }, other: { steps: 200, ms: 20, eager: true } }
-      let calls = 0
+      const params = { walk: { steps: 200, eager: true }, other: { steps: 200, eager: true } }
+      hold(root, 5)
+      const events: Array<RunEvent> = []
+      // when the walk is under way
+      const walking = () => events.some((e) => e.type === "progress" && e.step >= 5)
       const index = {
-        ingest: () => (calls++ < 1 ? Effect.void : Effect.fail(new Broken("live.duckdb: damaged"))),
+        ingest: () => (walking() ? Effect.fail(new Broken("live.duckdb: damaged")) : Effect.void),
         publish: Effect.void
       }
-      const events: Array<RunEvent> = []
       const error = yield* run(planOf(params), optionsOf(root, { onEvent: (e) => events.push(e) })).pipe(
         Effect.provideService(Indexes, { open: () => Effect.succeed(index) }),
         Effect.flip

@@ -17,7 +17,7 @@ beforeAll(async () => {
   const policy = await Effect.runPromise(warmPolicy(fresh, base, world.demonstrations))
   const { dir } = await Effect.runPromise(tinyEstimator(fresh, world.world, 0))
   inputs = { policy, prompts: world.train, estimator: dir }
-}, 60_000)
+})
 
 const asked = (params: object = {}) => ({ dir: fresh(), params: { groupSize: 4, ...params }, inputs, seed: 3 })
 const bytes = (dir: string) => readFileSync(join(dir, "rows.jsonl"), "utf8")

@@ -72,8 +72,7 @@ describe("an evaluation that was broken off", () => {
           assert.strictEqual(summary(rest.out.report), summary(whole.out.report))
         }
         assert.sameMembers([...phases], ["embeddings", "entailment"])
-      }),
-    30_000
+      })
   )
 })
 

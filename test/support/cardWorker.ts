@@ -23,10 +23,13 @@ export interface LedgerLine {
 export const ledgerOf = (warehouse: string): ReadonlyArray<LedgerLine> => {
   const file = join(warehouse, "ledger.ndjson")
   if (!existsSync(file)) return []
-  return readFileSync(file, "utf8")
-    .trim()
-    .split("\n")
-    .map((line) => JSON.parse(line))
+  return (
+    readFileSync(file, "utf8")
+      .split("\n")
+      // the file is there before its first line is
+      .filter((line) => line !== "")
+      .map((line) => JSON.parse(line))
+  )
 }
 
 export const alive = (pid: number): boolean => {
@@ -60,7 +63,7 @@ const work = async (dir: string): Promise<void> => {
   if (size >= ends.tooLarge) {
     if ((asked.batchShare ?? 1) === 1) failed(outOfMemoryTag)
   } else if (size >= ends.hangs) {
-    await sleep(60_000)
+    await sleep(2 ** 30)
   } else if (size >= ends.silent) process.exit(9)
   else if (size >= ends.killed) process.kill(process.pid, "SIGKILL")
   else if (size >= ends.fails) failed("Fell")

@@ -94,6 +94,8 @@ export const optionsOf = (root: string, more: Partial<RunOptions> = {}): RunOpti
   report: { metrics: [], baseline: {}, gates: [] },
   onEvent: () => undefined,
   cores: 2,
+  // as long as a slow machine needs to the next checkpoint
+  graceMs: 300_000,
   ...more
 })
 

@@ -1,9 +1,9 @@
 /**
  * A pipeline of small real stages for the runner's tests: `numbers` writes a dataset, `walk` is a loop with weights, a
  * random state and checkpoints, `round` throws digits away (so that its output may be equal for different inputs),
- * `judge` writes items. `walk` can be told to misbehave at a step.
+ * `judge` writes items. `walk` can be told to misbehave at a step, and be held at one by a file (`hold`).
  */
-import { readFileSync, writeFileSync } from "node:fs"
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import { Effect, Option, Schema } from "effect"
@@ -30,6 +30,19 @@ export const numbers = Stage.make("numbers", {
 })
 
 const Mood = Schema.Literals(["well", "typed", "defect", "abort", "segv", "nan", "badState", "full"])
+
+type Mood = typeof Mood.Type
+
+const holdFile = (root: string, mood: Mood): string => join(root, `hold-${mood}`)
+
+/**
+ * Lets each walk of a mood go `steps` steps on from where it begins, and no further before `release`, or before it is asked to
+ * stop: so a test strikes it there, however slow the machine is. No key knows of it.
+ */
+export const hold = (root: string, steps: number, mood: Mood = "well"): void =>
+  writeFileSync(holdFile(root, mood), `${steps}`)
+
+export const release = (root: string, mood: Mood = "well"): void => rmSync(holdFile(root, mood), { force: true })
 
 class WalkLost extends Schema.TaggedError<WalkLost>()("WalkLost", { step: Schema.Int }) {
   override get message() {
@@ -70,7 +83,19 @@ export const walk = Stage.make("walk", {
         ? new Float64Array(rows.map((row) => row.value))
         : new Float64Array(new Uint8Array(readFileSync(join(from.dir, "weights.bin"))).buffer)
     const save = (dir: string): void => writeFileSync(join(dir, "weights.bin"), new Uint8Array(weights.buffer))
+    // a warehouse is what holds `attempts/ID/out/state`
+    const held = holdFile(join(outputs.state.dir, "..", "..", "..", ".."), params.mood)
+    const last = existsSync(held) ? step + Number(readFileSync(held, "utf8")) : Number.POSITIVE_INFINITY
+    let asked = false
+    process.once("SIGTERM", () => {
+      asked = true
+    })
     for (; step < total; step++) {
+      while (step === last && !asked && existsSync(held)) {
+        yield* Effect.promise(() => sleep(60))
+        // what was said of the step before is seen outside
+        yield* task.progress(step, total)
+      }
       if (step === params.at) yield* misbehave(params.mood, step)
       random = (Math.imul(random, 1664525) + 1013904223) >>> 0
       for (let i = 0; i < weights.length; i++) weights[i] = (weights[i] ?? 0) * 0.9 + (random / 2 ** 32 - 0.5) * (i + 1)
@@ -100,7 +125,7 @@ export const walk = Stage.make("walk", {
   })
 })
 
-const misbehave = Effect.fnUntraced(function* (mood: typeof Mood.Type, step: number) {
+const misbehave = Effect.fnUntraced(function* (mood: Mood, step: number) {
   switch (mood) {
     case "typed":
       return yield* new WalkLost({ step })

@@ -196,7 +196,7 @@ describe.skipIf(absent !== undefined)(titled("compiling for an H100 without one"
     expect(hlo.overwritten).toEqual(gradients)
     compiled.destroy()
     topology.destroy()
-  }, 60_000)
+  })
 
   it("32 steps of decoding in bf16: every cache written over in place, nothing multiplied in float32, operations as by formula", async () => {
     const steps = 32
@@ -281,7 +281,7 @@ describe.skipIf(absent !== undefined)(titled("compiling for an H100 without one"
     expect(compiled.memory().temporary).toBeLessThan(wide)
     compiled.destroy()
     topology.destroy()
-  }, 60_000)
+  })
 
   it.each(["data=4", "fsdp=4", "data=2,model=2"])(
     "shared by four cards (%s): each calls cuDNN for its own rows and heads, and has a quarter of the operations",
@@ -315,8 +315,7 @@ describe.skipIf(absent !== undefined)(titled("compiling for an H100 without one"
       expect(moved).toBeLessThan(10 * weights)
       compiled.destroy()
       topology.destroy()
-    },
-    60_000
+    }
   )
 
   it("shared by eight cards of two hosts (data=2,fsdp=4): weights stay within a host, a quarter of each gradient goes between", async () => {
@@ -342,5 +341,5 @@ describe.skipIf(absent !== undefined)(titled("compiling for an H100 without one"
     expect(all(betweenHosts)).toBeLessThan(0.6 * all(collectives))
     compiled.destroy()
     topology.destroy()
-  }, 120_000)
+  })
 })

@@ -12,7 +12,12 @@ interface Place {
   readonly socket: Socket
   readonly address: string
   state: "here" | "ended" | "lost"
-  heard: number
+  /** Turns of the watch since something was heard of it. */
+  quiet: number
+  /** Turns of the watch since somebody else came with its number; undefined where nobody did. */
+  claimed: number | undefined
+  /** Whether it was heard of since, and so is there: the other is no restart of it. */
+  proved: boolean
 }
 
 interface Waiting {
@@ -22,6 +27,9 @@ interface Waiting {
 }
 
 const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms))
+
+/** Turns of the watch in the time after which a silent side is gone. A process that stood still counts none meanwhile. */
+export const silentTurns = 4
 
 /** The longest that a timer may run: `setTimeout` takes more for nothing. */
 const longestTimer = 2 ** 31 - 1
@@ -46,7 +54,13 @@ export class Coordinator {
     this.#identity = identity
     this.#silenceMs = silenceMs
     this.#server = createServer((socket) => this.#meet(socket))
-    this.#watch = setInterval(() => this.#listen(), Math.max(1, silenceMs / 4))
+    this.#watch = setInterval(() => this.#listen(), Math.max(1, silenceMs / silentTurns))
+  }
+
+  /** The port that it listens on: the coordinator's, or what the system gave where that is 0. */
+  get port(): number {
+    const address = this.#server.address()
+    return typeof address === "object" && address !== null ? address.port : this.#hosts.coordinator.port
   }
 
   /**
@@ -78,9 +92,11 @@ export class Coordinator {
    */
   async close(graceMs: number): Promise<void> {
     this.#server.close()
+    const hosts = new Set([...this.#places.values()].map(({ socket }) => socket))
+    for (const stranger of this.#sockets) if (!hosts.has(stranger)) stranger.destroySoon()
     if (!this.#complete) this.#tell({ refused: "host 0 has given up: not all hosts have come", again: false })
     const until = Date.now() + graceMs
-    while (this.#sockets.size > 0 && Date.now() < until) await sleep(20)
+    while ([...hosts].some((socket) => this.#sockets.has(socket)) && Date.now() < until) await sleep(20)
     clearInterval(this.#watch)
     for (const socket of this.#sockets) socket.destroy()
     for (const set of this.#waiting.values()) for (const { timer } of set) clearTimeout(timer)
@@ -125,7 +141,7 @@ export class Coordinator {
   /** The number of a host that says hello and belongs here; whoever does not is told why. */
   #admit(said: Said, nonce: string, socket: Socket, address: string): number | undefined {
     const refuse = (refused: string, again = false): undefined => {
-      if (!again) this.#turnedAway = `${address}: ${refused}`
+      this.#turnedAway = `${address}: ${refused}`
       socket.end(frame({ refused, again }))
     }
     if (!("hello" in said) || typeof said.hello !== "object" || said.hello === null) {
@@ -142,10 +158,12 @@ export class Coordinator {
     if (identity !== this.#identity) return refuse(`it computes with ${identity}, and host 0 with ${this.#identity}`)
     const there = this.#places.get(id)
     if (there?.state === "here") {
-      return refuse(`there is a host ${id} already, at ${there.address} (OVERTONE_HOST_ID)`)
+      // it may be the one that is there, begun again before its end was noticed
+      there.claimed ??= 0
+      return refuse(`there is a host ${id} already, at ${there.address} (OVERTONE_HOST_ID)`, !there.proved)
     }
     if (this.#complete) return refuse("these hosts have come together before, and are about to end", true)
-    this.#places.set(id, { socket, address, state: "here", heard: Date.now() })
+    this.#places.set(id, { socket, address, state: "here", quiet: 0, claimed: undefined, proved: false })
     const missing = Array.from({ length: own }, (_, i) => i).filter((i) => !this.#places.has(i))
     this.#complete = missing.length === 0
     this.#tell({ missing, turnedAway: this.#turnedAway })
@@ -165,7 +183,9 @@ export class Coordinator {
   #serve(id: number, socket: Socket, said: Said, value: Uint8Array): void {
     const place = this.#placeOf(id, socket)
     if (place === undefined) return
-    place.heard = Date.now()
+    place.quiet = 0
+    // what was on its way when the other came proves nothing
+    if ((place.claimed ?? 0) > 1) place.proved = true
     if ("beat" in said) place.socket.write(frame({ beat: true }))
     else if ("leave" in said) {
       if (said.leave !== null) this.#gone(id, socket, said.leave)
@@ -231,7 +251,8 @@ export class Coordinator {
   /** Who has said nothing for too long is gone. */
   #listen(): void {
     for (const [id, place] of this.#places) {
-      if (place.state !== "here" || Date.now() - place.heard <= this.#silenceMs) continue
+      if (place.claimed !== undefined) place.claimed++
+      if (place.state !== "here" || place.quiet++ < silentTurns) continue
       this.#gone(id, place.socket, `nothing was heard of it for ${this.#silenceMs / 1000} s`)
       place.socket.destroy()
     }

@@ -1,6 +1,7 @@
 /** One host's connection to the coordinator: it comes in, asks of the store what its plugin asks, and hears who is gone. */
 import { connect, type Socket } from "node:net"
 import { addressText, type Hosts, HostsApart, isLoopback } from "../../hosts.ts"
+import { silentTurns } from "./Coordinator.ts"
 import {
   type Answer,
   BadFrame,
@@ -35,9 +36,12 @@ const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve,
 /** Why one attempt did not bring this host in. */
 class Refused extends Error {
   readonly again: boolean
-  constructor(message: string, again: boolean) {
+  /** Whether there was no word at all before the time was over: what an attempt before it heard says more. */
+  readonly mute: boolean
+  constructor(message: string, again: boolean, mute: boolean) {
     super(message)
     this.again = again
+    this.mute = mute
   }
 }
 
@@ -49,7 +53,8 @@ export class Member {
   readonly #frames = new Frames()
   readonly #beat: NodeJS.Timeout
   #next = 0
-  #heard = Date.now()
+  /** Beats since the coordinator was heard. */
+  #quiet = 0
   #lost: string | undefined
   /** Whether it has said hello, which is a host's first word. */
   #introduced = false
@@ -61,7 +66,7 @@ export class Member {
     this.#hosts = hosts
     this.#socket = socket
     this.#silenceMs = silenceMs
-    this.#beat = setInterval(() => this.#listen(), Math.max(1, silenceMs / 4))
+    this.#beat = setInterval(() => this.#listen(), Math.max(1, silenceMs / silentTurns))
   }
 
   /** Comes in, and waits until all have. Rejects with HostsApart: the deadline has passed, or this host does not belong there. */
@@ -71,15 +76,15 @@ export class Member {
     const seconds = `${deadlineMs / 1000} s`
     const where = `host ${hosts.id} of ${hosts.count}`
     const at = `the coordinator at ${addressText(hosts.coordinator)}`
-    let last = "no answer"
+    let last: string | undefined
     for (;;) {
       const left = until - Date.now()
-      if (left <= 0) throw new HostsApart(`${where} has not come in at ${at} within ${seconds}: ${last}`)
+      if (left <= 0) throw new HostsApart(`${where} has not come in at ${at} within ${seconds}: ${last ?? "no answer"}`)
       try {
         return await Member.#attempt(hosts, options, left)
       } catch (error) {
         if (!(error instanceof Refused)) throw error
-        last = error.message
+        if (last === undefined || !error.mute) last = error.message
         if (!error.again) throw new HostsApart(`${where} was turned away by ${at}: ${last}`)
       }
       await sleep(Math.min(retryMs, Math.max(1, until - Date.now())))
@@ -105,12 +110,12 @@ export class Member {
         clearTimeout(timer)
         finish()
       }
-      const fail = (message: string, again: boolean) =>
+      const fail = (message: string, again: boolean, mute = false) =>
         give(() => {
           member.#end()
-          reject(new Refused(message, again))
+          reject(new Refused(message, again, mute))
         })
-      const timer = setTimeout(() => fail(waitsFor, true), leftMs)
+      const timer = setTimeout(() => fail(waitsFor, true, !greeted), leftMs)
       socket.setNoDelay(true)
       socket.on("error", (error: NodeJS.ErrnoException) => fail(error.message || String(error.code), true))
       socket.on("close", () => {
@@ -133,7 +138,7 @@ export class Member {
             member.#introduced = true
           }
           for (let one = member.#frames.next(); one !== undefined; one = member.#frames.next()) {
-            member.#heard = Date.now()
+            member.#quiet = 0
             const told = one.header as Told
             if ("refused" in told) fail(told.refused, told.again)
             else if ("missing" in told) {
@@ -167,7 +172,7 @@ export class Member {
   /** Beats, and notes where the other side does not. */
   #listen(): void {
     if (this.#introduced) this.#say({ beat: true })
-    if (Date.now() - this.#heard <= this.#silenceMs) return
+    if (this.#quiet++ < silentTurns) return
     this.#apart(`nothing was heard of the coordinator for ${this.#silenceMs / 1000} s`)
     this.#end()
   }

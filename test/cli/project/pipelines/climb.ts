@@ -58,6 +58,8 @@ const climb = Stage.make("climb", {
       yield* task.samples(parts)
       yield* task.metrics(step, { reward: heights[0]?.height ?? 0 })
       yield* task.progress(step + 1, params.steps)
+      // nothing is taken up again: it is where a run that ends stops it
+      if (yield* task.checkpointDue) yield* task.checkpoint(step + 1, {}, () => Effect.void)
     }
     yield* outputs.heights.write(heights)
   })

@@ -1,8 +1,8 @@
 /** One of several hosts, as a process: joins, makes clients of a plugin, and says what it saw as a line of JSON. */
-import { setTimeout } from "node:timers/promises"
 import { hostsOf } from "../../../../src/device/hosts.ts"
 import { Client } from "../../../../src/device/xla/Client.ts"
 import { joinHosts } from "../../../../src/device/xla/hosts/join.ts"
+import { status } from "../../../../src/device/xla/hosts/wire.ts"
 import { type OptionValue, Pjrt, PjrtFailure } from "../../../../src/device/xla/pjrt.ts"
 
 export interface Task {
@@ -31,7 +31,7 @@ export interface Seen {
 
 const host = async ({ clients, deadlineMs, later, plugin }: Task): Promise<ReadonlyArray<Seen>> => {
   const hosts = hostsOf(process.env)!
-  const joined = await joinHosts(hosts, { identity: "a plugin", deadlineMs, silenceMs: 20_000 })
+  const joined = await joinHosts(hosts, { identity: "a plugin", deadlineMs, silenceMs: 300_000 })
   const pjrt = new Pjrt(plugin)
   const seen: Array<Seen> = []
   let failure: string | undefined
@@ -56,7 +56,8 @@ const host = async ({ clients, deadlineMs, later, plugin }: Task): Promise<Reado
     } catch (error) {
       if (!(error instanceof PjrtFailure)) throw error
       failure = error.message
-      const lost = await Promise.race([joined.lost, setTimeout(300, undefined)])
+      // where somebody is gone, that is said on two ways
+      const lost = error.code === status.unavailable ? await joined.lost : undefined
       seen.push({ failed: [error.code, error.message], ...(lost && { lost }), counts: await joined.counts() })
     }
     clearInterval(timer)
