@@ -34,6 +34,11 @@ export interface DeviceInfo {
    * which sends as many from the host. Either way it is zero, whatever it was. Default false.
    */
   readonly zerosByProgram?: boolean
+  /**
+   * Whether training programs have a model's layers as a loop over their weights laid on one another, where a loop costs little and
+   * compiling each layer much. Default false: one after the other.
+   */
+  readonly loopsLayers?: boolean
   /** How large a micro-batch is best; default `usualBatch`. */
   readonly batch?: MicroBatch
   /** Where a task runs on several: how they are arranged (`data=2,model=2`). */

@@ -81,7 +81,7 @@ export const makePolicyTrainer = Effect.fn("Policy.trainer")(function* (
   const table = decoderParameters(config)
   const { dropoutSeed = 0, microBatchTokens, rematerialise = false, temperature = 1 } = training
   const { groupSize = 1 } = objective
-  const { batch } = (yield* Device).info
+  const { batch, loopsLayers } = (yield* Device).info
   const places = microBatchTokens ?? placesPerMicroBatch(config, batch, rematerialise)
   const rowLength = training.rowLength === undefined ? undefined : Math.min(training.rowLength, places)
   if (rowLength !== undefined && !isPackable(objective)) {
@@ -98,7 +98,7 @@ export const makePolicyTrainer = Effect.fn("Policy.trainer")(function* (
         }
       : { table, weights, beforeChange: forget }),
     optimizer,
-    build: (inputs) => policyLoss(config, inputs, objective, { recompute: rematerialise, lora, batch, rowLength })
+    build: (inputs) => policyLoss(config, inputs, objective, { recompute: rematerialise, loop: loopsLayers, lora, batch, rowLength })
   })
   const planOf = (lengths: ReadonlyArray<number>): PackedPlan => {
     if (rowLength !== undefined) return planRows(lengths, rowLength, places)

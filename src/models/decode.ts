@@ -47,7 +47,7 @@ export const prefillProgram = (config: DecoderConfig, lora?: LoraSettings): Prog
     // [prompts, time, heads, d] -> [rows, heads, places, d]
     pad(gather(transpose(cast(x, cacheDtype(config)), [0, 2, 1, 3]), source), 2, 0, subtractDims("places", "time"))
   hidden(config, parameters, ids, {
-    adapt: adapting(config, parameters, lora),
+    adapt: adapting(config, lora),
     attend: (q, k, v, layer) => {
       outputs[`cache:k:${layer}`] = lay(k)
       outputs[`cache:v:${layer}`] = lay(v)
@@ -90,7 +90,7 @@ export const decodeStep = (
   const caches: Record<string, Tensor> = {}
   const states = hidden(config, parameters, expandDims(token, 1), {
     positions: expandDims(lengths, 1),
-    adapt: adapting(config, parameters, lora),
+    adapt: adapting(config, lora),
     attend: (q, k, v, layer) => {
       const own = (kind: "k" | "v") => cast(cache.get(`cache:${kind}:${layer}`)!, "f32")
       const next = cachedAttention(q, k, v, { k: own("k"), v: own("v") }, lengths)

@@ -12,6 +12,7 @@ import { swiglu } from "../tensor/composites/activation.ts"
 import { attention } from "../tensor/composites/attention.ts"
 import { linear } from "../tensor/composites/linear.ts"
 import { rmsNorm } from "../tensor/composites/norm.ts"
+import { type LayerTensors, repeat } from "../tensor/composites/repeat.ts"
 import { type RotaryTables, rotary, rotaryTables } from "../tensor/composites/rotary.ts"
 import { add, and, greaterEqual, lessEqual } from "../tensor/ops/elementwise.ts"
 import { embedding } from "../tensor/ops/indexing.ts"
@@ -24,6 +25,8 @@ import { type ParameterInputs, type ParameterSpec, single, stacked } from "./par
 const embeddingName = "model.embed_tokens.weight"
 const headName = "lm_head.weight"
 const normName = "model.norm.weight"
+/** What the names of a layer's tensors begin with. */
+export const layerName = (layer: number): string => `model.layers.${layer}.`
 
 /**
  * The table of parameters. A new model starts from normal draws: embeddings with deviation 0.05, projections with
@@ -74,15 +77,15 @@ export const headWeight = (config: DecoderConfig, parameters: ParameterInputs): 
 
 /**
  * How queries [batch, time, heads, d] find their keys and values: the keys and values of this very call (training, prefill)
- * or those of a cache. Gives [batch, time, heads, d].
+ * or those of a cache. Gives [batch, time, heads, d]. In a loop over layers `layer` is 0 for all.
  */
 export type Attend = (q: Tensor, k: Tensor, v: Tensor, layer: number) => Tensor
 
 /**
- * What comes out of a projection `model.layers.<n>.<self_attn.qkv | self_attn.o_proj | mlp.gate_up | mlp.down_proj>`: y [..., out]
- * is what its weights made of x [..., in].
+ * What comes out of a projection `self_attn.qkv | self_attn.o_proj | mlp.gate_up | mlp.down_proj` of a layer whose tensors are
+ * `own`: y [..., out] is what its weights made of x [..., in].
  */
-export type Adapt = (y: Tensor, x: Tensor, projection: string) => Tensor
+export type Adapt = (y: Tensor, x: Tensor, projection: string, own: LayerTensors) => Tensor
 
 /** The longest rows whose attention keeps its probabilities. */
 const keptProbabilities = 512
@@ -109,10 +112,10 @@ export const attendWithin = (starts: Tensor, longest: number): Attend => {
   return (q, k, v) => attention(q, k, v, { mask, saved }).out
 }
 
-/** One layer: x [batch, time, hidden] to the same shape. */
+/** One layer: x [batch, time, hidden] to the same shape, with the layer's own tensors by their names within it. */
 export const decoderLayer = (
   config: DecoderConfig,
-  parameters: ParameterInputs,
+  own: LayerTensors,
   layer: number,
   x: Tensor,
   tables: RotaryTables,
@@ -120,13 +123,10 @@ export const decoderLayer = (
   adapt: Adapt
 ): Tensor => {
   const { headSize, heads, intermediateSize, keyValueHeads, normEpsilon } = config
-  const at = `model.layers.${layer}`
-  const project = (input: Tensor, name: string) => {
-    const bias = parameters.has(`${at}.${name}.bias`) ? parameters.of(`${at}.${name}.bias`) : undefined
-    return adapt(linear(input, parameters.of(`${at}.${name}.weight`), { bias }), input, `${at}.${name}`)
-  }
+  const project = (input: Tensor, name: string) =>
+    adapt(linear(input, own[`${name}.weight`]!, { bias: own[`${name}.bias`] }), input, name, own)
   const [batch, time] = [x.shape[0]!, x.shape[1]!]
-  const normal = rmsNorm(x, parameters.of(`${at}.input_layernorm.weight`), normEpsilon)
+  const normal = rmsNorm(x, own["input_layernorm.weight"]!, normEpsilon)
   const kv = keyValueHeads * headSize
   const [q, k, v] = split(project(normal, "self_attn.qkv"), -1, [heads * headSize, kv, kv])
   const out = attend(
@@ -136,7 +136,7 @@ export const decoderLayer = (
     layer
   )
   const attended = add(x, project(reshape(out, [batch, time, heads * headSize]), "self_attn.o_proj"))
-  const inner = rmsNorm(attended, parameters.of(`${at}.post_attention_layernorm.weight`), normEpsilon)
+  const inner = rmsNorm(attended, own["post_attention_layernorm.weight"]!, normEpsilon)
   const [gate, up] = split(project(inner, "mlp.gate_up"), -1, [intermediateSize, intermediateSize])
   return add(attended, project(swiglu(gate!, up!), "mlp.down_proj"))
 }
@@ -149,6 +149,10 @@ export interface HiddenOptions {
   readonly adapt?: Adapt
   /** Wraps every layer: where rematerialisation goes. */
   readonly wrap?: (layer: (x: Tensor) => Tensor, x: Tensor) => Tensor
+  /** What a layer has beside its parameters, by its number: what `adapt` asks for. */
+  readonly more?: (layer: number) => LayerTensors
+  /** The layers as a loop over their tensors laid on one another. Default false. */
+  readonly loop?: boolean | undefined
 }
 
 /** ids i32 [batch, time] to the normalised hidden states [batch, time, hidden] that the head reads. */
@@ -159,14 +163,22 @@ export const hidden = (
   {
     adapt = (y) => y,
     attend = attendCausally(config),
+    loop,
+    more = () => ({}),
     positions = iota([ids.shape[1]!]),
     wrap = (layer, x) => layer(x)
   }: HiddenOptions = {}
 ): Tensor => {
   const tables = rotaryTables(positions, ropeFrequencies(config))
-  let x = embedding(parameters.of(embeddingName), ids)
-  for (let layer = 0; layer < config.layers; layer++) {
-    x = wrap((y) => decoderLayer(config, parameters, layer, y, tables, attend, adapt), x)
-  }
+  const layers = Array.from({ length: config.layers }, (_, layer) => ({
+    ...parameters.under(layerName(layer)),
+    ...more(layer)
+  }))
+  const x = repeat(
+    layers,
+    embedding(parameters.of(embeddingName), ids),
+    (states, own, layer) => wrap((y) => decoderLayer(config, own, layer, y, tables, attend, adapt), states),
+    { loop }
+  )
   return rmsNorm(x, parameters.of(normName), config.normEpsilon)
 }

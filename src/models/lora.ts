@@ -11,9 +11,10 @@
 import type { HostTensor } from "../device/HostTensor.ts"
 import { stream, uniforms } from "../device/random.ts"
 import { type LowRankPart, lowRank } from "../tensor/composites/lowRank.ts"
+import type { LayerTensors } from "../tensor/composites/repeat.ts"
 import { add } from "../tensor/ops/elementwise.ts"
 import type { Tensor } from "../tensor/Tensor.ts"
-import { type Adapt, decoderParameters } from "./decoder.ts"
+import { type Adapt, decoderParameters, layerName } from "./decoder.ts"
 import type { DecoderConfig } from "./decoderConfig.ts"
 import { type ParameterInputs, type ParameterSpec, parameterInputs, stacked, type Weights } from "./parameters.ts"
 
@@ -112,30 +113,49 @@ export const adapterParameters = (config: DecoderConfig, settings: LoraSettings)
 export const policyInputs = (config: DecoderConfig, lora?: LoraSettings): ParameterInputs =>
   parameterInputs([...decoderParameters(config), ...(lora ? adapterParameters(config, lora) : [])])
 
-/** Nothing is added where there is no adapter. `mask` gives dropout's mask of a layer, of the shape of its input. */
-export const adapting = (
-  config: DecoderConfig,
-  parameters: ParameterInputs,
-  lora: LoraSettings | undefined,
-  mask?: (layer: string, x: Tensor) => Tensor
-): Adapt => {
+/** Nothing is added where there is no adapter. A layer's tensor `<linear layer>.dropout` is its mask, of the shape of its input. */
+export const adapting = (config: DecoderConfig, lora: LoraSettings | undefined): Adapt => {
   if (lora === undefined) return (y) => y
-  const known = new Map(projections(config, lora).map((projection) => [projection.name, projection]))
-  return (y, x, name) => {
-    const projection = known.get(name)
-    if (projection === undefined) return y
-    const parts = projection.layers.map(
-      (layer): LowRankPart =>
-        layer.adapted
-          ? { rows: layer.rows, b: parameters.of(`${layer.name}.lora_B`), mask: mask?.(layer.name, x) }
-          : { rows: layer.rows }
+  // what the layers' linear layers are called is the same in all; which of them have an adapter, their tensors say
+  const inner = ({ name }: { readonly name: string }) => name.slice(layerName(0).length)
+  const known = new Map(
+    linear(config).flatMap((projection) =>
+      projection.name.startsWith(layerName(0)) ? [[inner(projection), projection.layers] as const] : []
     )
-    return add(y, lowRank(x, parameters.of(`${name}.lora_A`), parts, scaleOf(lora)))
+  )
+  return (y, x, name, own) => {
+    const a = own[`${name}.lora_A`]
+    if (a === undefined) return y
+    const parts = known.get(name)!.map((layer): LowRankPart => {
+      const at = inner(layer)
+      return { rows: layer.rows, b: own[`${at}.lora_B`], mask: own[`${at}.dropout`] }
+    })
+    return add(y, lowRank(x, a, parts, scaleOf(lora)))
   }
 }
 
-/** The program input that holds a layer's mask [..., time, in]. */
+/** The program input that holds a linear layer's mask [..., time, in]. */
 export const maskName = (layer: string): string => `dropout:${layer}`
+
+/** What makes the masks of a layer of a policy that is trained with dropout: `make` gives the input of a name and its last axis. */
+export const dropoutTensors = (
+  config: DecoderConfig,
+  lora: LoraSettings | undefined,
+  make: (input: string, columns: number) => Tensor
+): ((layer: number) => LayerTensors) => {
+  if (lora === undefined || lora.dropout === 0) return () => ({})
+  const all = projections(config, lora)
+  return (layer) =>
+    Object.fromEntries(
+      all.flatMap(({ columns, layers }) =>
+        layers.flatMap(({ adapted, name }) =>
+          adapted && name.startsWith(layerName(layer))
+            ? [[`${name.slice(layerName(layer).length)}.dropout`, make(maskName(name), columns)] as const]
+            : []
+        )
+      )
+    )
+}
 
 /** Where a sequence lies in a micro-batch: its number in the batch, its first place among rows x time, and how many it has. */
 export interface Piece {

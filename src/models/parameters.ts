@@ -9,6 +9,7 @@ import { Device, type DeviceTensor } from "../device/Device.ts"
 import type { DeviceError } from "../device/DeviceError.ts"
 import type { TensorSpec } from "../device/HostTensor.ts"
 import { normals, stream, uniforms } from "../device/random.ts"
+import type { LayerTensors } from "../tensor/composites/repeat.ts"
 import { cast } from "../tensor/ops/elementwise.ts"
 import { input, type Tensor } from "../tensor/Tensor.ts"
 import { fail, MissingTensor, type ModelError, WrongShape } from "./ModelError.ts"
@@ -91,7 +92,12 @@ export const parameterInputs = (table: ReadonlyArray<ParameterSpec>) => {
     if (tensor === undefined) throw new RangeError(`the model has no parameter "${name}"`)
     return tensor
   }
-  return { of, has: (name: string) => inputs.has(name), all }
+  /** What stands under a prefix, by the rest of its name. */
+  const under = (prefix: string): LayerTensors =>
+    Object.fromEntries(
+      [...inputs].flatMap(([name, x]) => (name.startsWith(prefix) ? [[name.slice(prefix.length), x]] : []))
+    )
+  return { of, under, all }
 }
 export type ParameterInputs = ReturnType<typeof parameterInputs>
 

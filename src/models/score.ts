@@ -17,7 +17,7 @@ import { type Program, program } from "../tensor/Program.ts"
 import { input, type Tensor } from "../tensor/Tensor.ts"
 import { attendWithin, type HiddenOptions, headWeight, hidden } from "./decoder.ts"
 import type { DecoderConfig } from "./decoderConfig.ts"
-import { adapting, type LoraSettings, maskName, policyInputs } from "./lora.ts"
+import { adapting, dropoutTensors, type LoraSettings, policyInputs } from "./lora.ts"
 import type { ParameterInputs } from "./parameters.ts"
 import type { TrainerGraph } from "./Trainer.ts"
 
@@ -63,7 +63,7 @@ const tokenScores = (
 export const scoreProgram = (config: DecoderConfig, lora?: LoraSettings, batch?: MicroBatch): Program => {
   const parameters = policyInputs(config, lora)
   const ids = input("ids", "i32", ["rows", "time"])
-  const adapt = adapting(config, parameters, lora)
+  const adapt = adapting(config, lora)
   const { entropy, logprob } = tokenScores(config, parameters, ids, { adapt }, batch)
   return program("score", { outputs: { logprobs: logprob, entropies: entropy } })
 }
@@ -71,6 +71,8 @@ export const scoreProgram = (config: DecoderConfig, lora?: LoraSettings, batch?:
 export interface PolicyLossOptions {
   /** Compute layers again in the backward pass; default false. */
   readonly recompute?: boolean
+  /** The layers as a loop over their weights laid on one another; default false. */
+  readonly loop?: boolean | undefined
   readonly lora?: LoraSettings | undefined
   /** What the device takes at once; default `usualBatch`. */
   readonly batch?: MicroBatch | undefined
@@ -101,7 +103,7 @@ export const policyLoss = (
   config: DecoderConfig,
   parameters: ParameterInputs,
   objective: TokenObjective,
-  { batch, lora, recompute = false, rowLength }: PolicyLossOptions = {}
+  { batch, loop, lora, recompute = false, rowLength }: PolicyLossOptions = {}
 ): TrainerGraph => {
   const { groupSize = 1 } = objective
   if (rowLength !== undefined && !isPackable(objective)) throw new RangeError(unpackable(objective))
@@ -110,10 +112,12 @@ export const policyLoss = (
   const rowCount = multiplyDims(groupCount, groupSize)
   const perPlace = (name: string) => reshape(input(name, "i32", [groupSize, groupCount, "time"]), [rowCount, "time"])
   const ids = perPlace("ids")
-  const mask = (layer: string, x: Tensor) =>
-    reshape(input(maskName(layer), "f32", [groupSize, groupCount, "time", x.shape.at(-1)!]), x.shape)
+  const mask = (name: string, columns: number) =>
+    reshape(input(name, "f32", [groupSize, groupCount, "time", columns]), [rowCount, "time", columns])
   const options: HiddenOptions = {
-    adapt: adapting(config, parameters, lora, lora && lora.dropout > 0 ? mask : undefined),
+    adapt: adapting(config, lora),
+    more: dropoutTensors(config, lora, mask),
+    loop,
     ...(rowLength === undefined ? {} : sharing(perPlace("starts"), rowLength)),
     ...(recompute ? { wrap: (layer, x) => rematerialise([x], (y) => [layer(y!)])[0]! } : {})
   }

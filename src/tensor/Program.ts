@@ -4,7 +4,7 @@
  */
 import type { Dim, DimLike } from "./Dim.ts"
 import { dimNames, equalShapes, substituteDim } from "./Dim.ts"
-import { pruneLoops, reach, reapply, rewrite, rewriteBody } from "./rewrite.ts"
+import { mergeLoops, pruneLoops, reach, reapply, rewrite, rewriteBody } from "./rewrite.ts"
 import type { Body, Composite, Node, Op, Primitive, Tensor } from "./Tensor.ts"
 import { apply, applyComposite, mismatch, parameter, typeText } from "./Tensor.ts"
 
@@ -113,10 +113,7 @@ const withBody = (
  */
 export const program = (name: string, { inputs = [], outputs, donate = {} }: ProgramParts): Program => {
   const named = Object.entries(outputs)
-  const settled = rewrite(
-    named.map(([, x]) => x),
-    settle()
-  )
+  const settled = rewrite(mergeLoops(named.map(([, x]) => x)), settle())
   return assemble(
     name,
     named.map(([key], i) => [key, settled[i]!]),

@@ -97,6 +97,35 @@ export const rewriteBody = (body: Body, replace: Replace): Body => ({
   results: rewrite(body.results, replace, new Map(body.parameters.map((x) => [x, x])))
 })
 
+type LoopNode = Node & { readonly op: PrimitiveOf<"loop"> }
+const isLoop = (node: Node): node is LoopNode => node.op.kind === "loop"
+
+/** Whether two nodes are one loop, of which the first gives what the second does and perhaps more. */
+const gives = (more: LoopNode, less: LoopNode): boolean =>
+  less.op.body.results.every((x, i) => x === more.op.body.results[i]) &&
+  less.inputs.every((x, i) => x === more.inputs[i])
+
+/** The same tensors, where a loop and the same loop with more stacked results (its derivative's forward) are one. */
+export const mergeLoops = (tensors: readonly Tensor[]): readonly Tensor[] => {
+  const alike = Map.groupBy(reach(tensors).filter(isLoop), ({ op }) => op.body.parameters)
+  const instead = new Map<Node, LoopNode>()
+  for (const nodes of alike.values()) {
+    const ordered = nodes.toSorted((a, b) => b.outputs.length - a.outputs.length)
+    for (const node of ordered) {
+      const whole = ordered.find((other) => gives(other, node))!
+      if (whole !== node) instead.set(node, whole)
+    }
+  }
+  if (instead.size === 0) return tensors
+  const made = new Map<Node, readonly Tensor[]>()
+  return rewrite(tensors, (node, inputs) => {
+    const whole = instead.get(node) ?? node
+    const known = made.get(whole) ?? reapply(whole, inputs)
+    if (isLoop(whole)) made.set(whole, known)
+    return known.slice(0, node.outputs.length)
+  })
+}
+
 /** Which results, inputs and body parameters of a loop matter if some of its outputs do. */
 const liveLoop = (op: PrimitiveOf<"loop">, used: (output: number) => boolean) => {
   const needs = op.body.results.map((x) => {

@@ -5,8 +5,8 @@ import { pullback } from "../gradient.ts"
 import type { NdArray } from "../NdArray.ts"
 import { elements, zerosArray } from "../NdArray.ts"
 import type { Rows } from "../ops.ts"
-import { closeBody, instantiate } from "../rewrite.ts"
-import type { PrimitiveOf, Tensor, TensorType, VjpContext } from "../Tensor.ts"
+import { closeBody, reach, reapply, rewrite } from "../rewrite.ts"
+import type { Body, PrimitiveOf, Tensor, TensorType, VjpContext } from "../Tensor.ts"
 import { apply, apply1, isFloat, mismatch, parameter, typeText } from "../Tensor.ts"
 import { add } from "./elementwise.ts"
 import { constant, zeros } from "./leaf.ts"
@@ -113,77 +113,93 @@ const loopTypes = (op: PrimitiveOf<"loop">, inputs: readonly TensorType[]): read
   return body.results.map((x, i) => (i < carried ? x : { shape: [trips, ...x.shape], dtype: x.dtype }))
 }
 
+/** What only arranges elements, or costs as little: a derivative does it again rather than keep what comes of it. */
+const views = new Set(["reshape", "transpose", "broadcast", "cast", "slice", "stopGradient", "saveName"])
+
+/** What a derivative of a body reads of the body's own values, by way of what costs nothing: the tensors to keep of each trip. */
+const residuals = (body: Body, derivatives: readonly Tensor[]): ReadonlySet<Tensor> => {
+  const forward = new Set(reach(body.results))
+  const kept = new Set<Tensor>()
+  const keep = (x: Tensor): void => {
+    if (views.has(x.node.op.kind)) x.node.inputs.forEach(keep)
+    // what has no inputs is made again
+    else if (x.node.inputs.length > 0 || x.node.op.kind === "parameter") kept.add(x)
+  }
+  const isForward = (x: Tensor) => forward.has(x.node) || x.node.op.kind === "parameter"
+  for (const x of derivatives) if (isForward(x)) keep(x)
+  for (const node of reach(derivatives, isForward)) for (const x of node.inputs) if (isForward(x)) keep(x)
+  return kept
+}
+
 /**
- * The derivative of a loop: a forward loop that also stacks the carried values each iteration started with, then a
- * loop in the opposite direction that applies the derivative of the body.
+ * The derivative of a loop: the loop again with what its derivative reads of each trip stacked (`mergeLoops` makes the two one),
+ * then a loop in the opposite direction that applies the derivative of the body. What is to be computed again rather than kept,
+ * the body says (`rematerialise`).
  */
 const loopVjp = (
   op: PrimitiveOf<"loop">,
   { inputs, cotangents, needs }: VjpContext
 ): readonly (Tensor | undefined)[] => {
-  const { trips, reverse, body } = op
-  const carried = inputs.slice(0, op.carried)
-  const scanned = inputs.slice(op.carried, op.carried + op.scanned)
-  const rest = inputs.slice(op.carried + op.scanned)
-  const starts = loop({ trips, carried, scanned, reverse }, (state) => {
-    const results = instantiate(body, [state.index, ...state.carried, ...state.scanned, ...rest])
-    return { carried: results.slice(0, op.carried), stacked: state.carried }
-  }).stacked
-  const floats = (list: readonly Tensor[], from: number, wanted: boolean) =>
-    list.flatMap((x, i) => (isFloat(x.dtype) && (wanted || needs[from + i]) ? [i] : []))
-  const carriedBy = floats(carried, 0, true)
-  const scannedBy = floats(scanned, op.carried, false)
-  const restBy = floats(rest, op.carried + op.scanned, false)
-  const stackedOut = body.results.slice(op.carried).flatMap((_, i) => {
-    const by = cotangents[op.carried + i]
-    return by === undefined ? [] : [{ at: op.carried + i, by }]
+  const { body, carried, reverse, scanned, trips } = op
+  const wanted = (from: number, to: number, of: (i: number) => boolean) =>
+    inputs.flatMap((x, i) => (i >= from && i < to && isFloat(x.dtype) && of(i) ? [i] : []))
+  const byCarried = wanted(0, carried, () => true)
+  const byScanned = wanted(carried, carried + scanned, (i) => needs[i]!)
+  const byRest = wanted(carried + scanned, inputs.length, (i) => needs[i]!)
+  const stackedOut = body.results.slice(carried).flatMap((_, i) => {
+    const by = cotangents[carried + i]
+    return by === undefined ? [] : [{ at: carried + i, by }]
   })
+
+  // the derivative of one trip, over the body's own parameters
+  const own = (i: number) => body.parameters[1 + i]!
+  const wrt = [...byCarried, ...byScanned, ...byRest].map(own)
+  const given = [
+    ...byCarried.map((i) => parameter(0, own(i))),
+    ...stackedOut.map(({ by }) => parameter(0, { shape: by.shape.slice(1), dtype: by.dtype }))
+  ]
+  const ends = [...byCarried.map((i) => body.results[i]!), ...stackedOut.map(({ at }) => body.results[at]!)]
+  const derivatives = pullback(ends, given, wrt).map((dx, i) => dx ?? zeros(wrt[i]!.shape, wrt[i]!.dtype))
+
+  const read = residuals(body, derivatives)
+  // slices, and what every trip reads, are there again
+  const fresh = new Set<Tensor>([body.parameters[0]!, ...body.parameters.slice(1 + carried), ...given])
+  const kept = [...read].filter((x) => !fresh.has(x))
+  const again = apply({ ...op, body: { parameters: body.parameters, results: [...body.results, ...kept] } }, inputs)
+  const slices = inputs.flatMap((_, i) => (i >= carried && i < carried + scanned && read.has(own(i)) ? [i] : []))
+
   const back = loop(
     {
       trips,
       reverse: !reverse,
       carried: [
-        ...carriedBy.map((i) => cotangents[i] ?? zeros(carried[i]!.shape, carried[i]!.dtype)),
-        ...restBy.map((i) => zeros(rest[i]!.shape, rest[i]!.dtype))
+        ...byCarried.map((i) => cotangents[i] ?? zeros(inputs[i]!.shape, inputs[i]!.dtype)),
+        ...byRest.map((i) => zeros(inputs[i]!.shape, inputs[i]!.dtype))
       ],
-      scanned: [...starts, ...scanned, ...stackedOut.map(({ by }) => by)]
+      scanned: [
+        ...stackedOut.map(({ by }) => by),
+        ...again.slice(body.results.length),
+        ...slices.map((i) => inputs[i]!)
+      ]
     },
     (state) => {
-      const start = state.scanned.slice(0, op.carried)
-      const slices = state.scanned.slice(op.carried, op.carried + op.scanned)
-      const cotangentSlices = state.scanned.slice(op.carried + op.scanned)
-      const dCarried = state.carried.slice(0, carriedBy.length)
-      const sums = state.carried.slice(carriedBy.length)
-      // own copies: outer tensors may depend on each other, and the body's derivative is by each alone
-      const outer = rest.map(stopGradient)
-      const results = instantiate(body, [state.index, ...start, ...slices, ...outer])
-      const wrt = [
-        ...carriedBy.map((i) => start[i]!),
-        ...scannedBy.map((i) => slices[i]!),
-        ...restBy.map((i) => outer[i]!)
-      ]
-      const by = pullback(
-        [...carriedBy.map((i) => results[i]!), ...stackedOut.map(({ at }) => results[at]!)],
-        [...dCarried, ...cotangentSlices],
-        wrt
-      ).map((dx, i) => dx ?? zeros(wrt[i]!.shape, wrt[i]!.dtype))
-      const fromRest = carriedBy.length + scannedBy.length
+      const known = new Map<Tensor, Tensor>([[body.parameters[0]!, state.index]])
+      const arriving = [...state.carried.slice(0, byCarried.length), ...state.scanned]
+      for (const [i, x] of [...given, ...kept, ...slices.map(own)].entries()) known.set(x, arriving[i]!)
+      for (let i = carried + scanned; i < inputs.length; i++) known.set(own(i), inputs[i]!)
+      const by = rewrite(derivatives, reapply, known)
+      const sums = state.carried.slice(byCarried.length)
+      const fromRest = byCarried.length + byScanned.length
       return {
-        carried: [...by.slice(0, carriedBy.length), ...sums.map((sum, i) => add(sum, by[fromRest + i]!))],
-        stacked: by.slice(carriedBy.length, fromRest)
+        carried: [...by.slice(0, byCarried.length), ...sums.map((sum, i) => add(sum, by[fromRest + i]!))],
+        stacked: by.slice(byCarried.length, fromRest)
       }
     }
   )
   const result = new Array<Tensor | undefined>(inputs.length).fill(undefined)
-  carriedBy.forEach((i, n) => {
-    result[i] = back.carried[n]
-  })
-  scannedBy.forEach((i, n) => {
-    result[op.carried + i] = back.stacked[n]
-  })
-  restBy.forEach((i, n) => {
-    result[op.carried + op.scanned + i] = back.carried[carriedBy.length + n]
-  })
+  for (const [n, i] of byCarried.entries()) result[i] = back.carried[n]
+  for (const [n, i] of byScanned.entries()) result[i] = back.stacked[n]
+  for (const [n, i] of byRest.entries()) result[i] = back.carried[byCarried.length + n]
   return result
 }
 
