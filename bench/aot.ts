@@ -11,7 +11,7 @@ import { spawnSync } from "node:child_process"
 import { mkdirSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { parseArgs } from "node:util"
-import { axisSize, meshDevices, parseMesh } from "../src/device/mesh.ts"
+import { axisSize, type MeshAxis, meshDevices, parseMesh } from "../src/device/mesh.ts"
 import { compileFor } from "../src/device/xla/aot/compileFor.ts"
 import { Topology } from "../src/device/xla/aot/Topology.ts"
 import { h100 } from "../src/device/xla/aot/targets.ts"
@@ -29,6 +29,9 @@ const sum = (numbers: ReadonlyArray<number>) => numbers.reduce((a, b) => a + b, 
 
 const compile = async (name: string, work: Work) => {
   const mesh = parseMesh(undefined, work.mesh ?? "data=1")
+  const ways = (axis: MeshAxis) => (mesh === undefined ? 1 : axisSize(mesh, axis))
+  /** Among how many cards weights and moments are shared out. */
+  const sharing = ways("fsdp") * ways("model")
   const {
     dtype,
     expected: formula,
@@ -38,7 +41,7 @@ const compile = async (name: string, work: Work) => {
     scores,
     sizes,
     stored
-  } = work.make(mesh === undefined ? 1 : axisSize(mesh, "data") * axisSize(mesh, "fsdp"))
+  } = work.make({ batch: ways("data") * ways("fsdp"), weights: sharing })
   const cards = mesh === undefined ? 1 : meshDevices(mesh)
   const { hosts = 1 } = work
   const topology = new Topology(openPlugin(locateCompiler()), h100, cards, hosts)
@@ -52,8 +55,6 @@ const compile = async (name: string, work: Work) => {
   const shapeOf = (name: string) => written.inputs.find((port) => port.name === name)!.shape
   const expected = formula(shapeOf)
   const { time, width } = scores(shapeOf)
-  /** Among how many cards weights and moments are shared out. */
-  const sharing = mesh === undefined ? 1 : axisSize(mesh, "fsdp") * axisSize(mesh, "model")
   const memory = compiled.memory()
   const hlo = compiled.module()
   const { attentionFlops, betweenHosts, calls, collectives, products } = accountOf(hlo, cards / hosts)

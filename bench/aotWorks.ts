@@ -1,10 +1,10 @@
 /** The programs that `bench/aot.ts` compiles: shapes of real models with nothing loaded, built as training and generation build them. */
 import type { TensorSpec } from "../src/device/HostTensor.ts"
-import { cardBatch } from "../src/device/microBatch.ts"
+import { cardBatch, cardLoopWeights } from "../src/device/microBatch.ts"
 import type { NumericClass } from "../src/device/numericClass.ts"
 import { h100Memory } from "../src/device/xla/aot/targets.ts"
 import { decodeProgram } from "../src/models/decode.ts"
-import { decoderParameters } from "../src/models/decoder.ts"
+import { decoderParameters, layerWeights } from "../src/models/decoder.ts"
 import type { DecoderConfig } from "../src/models/decoderConfig.ts"
 import { embed, encoderParameters } from "../src/models/encoder.ts"
 import type { EncoderConfig } from "../src/models/encoderConfig.ts"
@@ -43,8 +43,8 @@ export interface Made {
 }
 
 export interface Work {
-  /** @param sharing how many cards share a batch */
-  readonly make: (sharing: number) => Made
+  /** @param sharing among how many cards a batch is shared out, and among how many weights and moments are */
+  readonly make: (sharing: { readonly batch: number; readonly weights: number }) => Made
   /** The cards that share it; one where it is left out. */
   readonly mesh?: string
   /** The hosts that they are on, in equal shares; one where it is left out. */
@@ -103,8 +103,11 @@ const training = (
       build: (inputs) =>
         policyLoss(config, inputs, objective, {
           recompute: rematerialised,
+          loop:
+            rematerialised &&
+            layerWeights(config) <= cardLoopWeights(h100Memory, dtype === "bf16" ? 2 : 4, sharing.weights),
           lora,
-          batch: cardBatch(h100Memory, sharing)
+          batch: cardBatch(h100Memory, sharing.batch)
         })
     })
     const tokens = rows * answer

@@ -35,10 +35,10 @@ export interface DeviceInfo {
    */
   readonly zerosByProgram?: boolean
   /**
-   * Whether training programs have a model's layers as a loop over their weights laid on one another, where a loop costs little and
-   * compiling each layer much. Default false: one after the other.
+   * The most weights of layers, counted in numbers, that a training program may lay on one another to have a model's layers as a
+   * loop: compiled in a fraction of the time, for a copy of the weights. Default 0: layers stand one after the other.
    */
-  readonly loopsLayers?: boolean
+  readonly loopWeights?: number
   /** How large a micro-batch is best; default `usualBatch`. */
   readonly batch?: MicroBatch
   /** Where a task runs on several: how they are arranged (`data=2,model=2`). */

@@ -1,6 +1,6 @@
 /**
- * How much of a batch a device takes at once. Models cut their batches by it; sums of parts are sums of the whole, so it
- * changes rounding and no more.
+ * What a device has room for: how much of a batch it takes at once, by which models cut their batches (sums of parts are sums of
+ * the whole, so it changes rounding and no more), and whether weights may be copied to have layers as a loop.
  */
 
 /** What a device takes at once. */
@@ -28,3 +28,10 @@ export const cardBatch = (memory: number, sharing = 1): MicroBatch => ({
   places: 16_384 * sharing,
   bytes: (memory / 2) * sharing
 })
+
+/**
+ * Weights that a card may copy, laid on one another, to have a model's layers as a loop: those that take a sixteenth of its memory at
+ * `bytes` each. Over a mesh that keeps weights in parts a card has its part of the copy.
+ */
+export const cardLoopWeights = (memory: number, bytes: number, parts = 1): number =>
+  Math.floor((memory / 16 / bytes) * parts)

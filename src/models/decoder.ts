@@ -20,7 +20,7 @@ import { iota } from "../tensor/ops/leaf.ts"
 import { reshape, split } from "../tensor/ops/shape.ts"
 import type { Tensor } from "../tensor/Tensor.ts"
 import { type DecoderConfig, ropeFrequencies } from "./decoderConfig.ts"
-import { type ParameterInputs, type ParameterSpec, single, stacked } from "./parameters.ts"
+import { countParameters, type ParameterInputs, type ParameterSpec, single, stacked } from "./parameters.ts"
 
 const embeddingName = "model.embed_tokens.weight"
 const headName = "lm_head.weight"
@@ -70,6 +70,10 @@ export const decoderParameters = (config: DecoderConfig): ReadonlyArray<Paramete
   const { stored } = config
   return stored === undefined ? table : table.map((spec) => (spec.shape.length === 2 ? { ...spec, stored } : spec))
 }
+
+/** The numbers that the layers' weights are. */
+export const layerWeights = (config: DecoderConfig): number =>
+  countParameters(decoderParameters(config).filter(({ name }) => /^model\.layers\.\d/.test(name)))
 
 /** The output head [vocabulary, hidden]: the embedding where the two are tied. */
 export const headWeight = (config: DecoderConfig, parameters: ParameterInputs): Tensor =>

@@ -9,11 +9,12 @@ import { repeat } from "../../src/tensor/composites/repeat.ts"
 import { gradient } from "../../src/tensor/gradient.ts"
 import { interpret } from "../../src/tensor/interpret.ts"
 import { saveName } from "../../src/tensor/ops/control.ts"
-import { add } from "../../src/tensor/ops/elementwise.ts"
+import { add, cast } from "../../src/tensor/ops/elementwise.ts"
 import { reduceSum } from "../../src/tensor/ops/reduce.ts"
 import { flatten, reshape } from "../../src/tensor/ops/shape.ts"
 import { countOps, program } from "../../src/tensor/Program.ts"
 import { print } from "../../src/tensor/print.ts"
+import { reach } from "../../src/tensor/rewrite.ts"
 import type { Node, Tensor } from "../../src/tensor/Tensor.ts"
 import { input } from "../../src/tensor/Tensor.ts"
 
@@ -21,7 +22,7 @@ const WIDTH = 8
 const LAYERS = 4
 type Mode = "plain" | "all again" | "attention kept"
 
-const build = (mode: Mode) => {
+const build = (mode: Mode, loop = false) => {
   const x = input("x", "f32", ["batch", "time", WIDTH])
   const layers = Array.from({ length: LAYERS }, (_, i) => ({
     norm: input(`norm${i}`, "f32", [WIDTH]),
@@ -37,8 +38,11 @@ const build = (mode: Mode) => {
     const wide = swiglu(linear(mixed, w.gate), linear(mixed, w.up))
     return add(h, linear(wide, w.down))
   }
-  const end = repeat(layers, x, (h, w) =>
-    mode === "plain" ? layer(h, w) : rematerialise([h], (g) => [layer(g!, w)])[0]!
+  const end = repeat(
+    layers,
+    x,
+    (h, w) => (mode === "plain" ? layer(h, w) : rematerialise([h], (g) => [layer(g!, w)])[0]!),
+    { loop }
   )
   const loss = reduceSum(add(end, end))
   const weights = layers.flatMap((w) => Object.values(w))
@@ -58,6 +62,8 @@ const feeds = () => {
     ])
   )
 }
+
+const modes = ["plain", "all again", "attention kept"] as const
 
 const count = (mode: Mode, op: string) => (countOps(build(mode).nodes)[op] ?? 0) / LAYERS
 
@@ -94,9 +100,7 @@ describe("rematerialise", () => {
   })
 
   test("changes no value and lowers the peak of memory", () => {
-    const [plain, again, kept] = (["plain", "all again", "attention kept"] as const).map((mode) =>
-      interpret(build(mode), feeds())
-    )
+    const [plain, again, kept] = modes.map((mode) => interpret(build(mode), feeds()))
     for (const { outputs } of [again!, kept!])
       for (const [name, { data }] of Object.entries(plain!.outputs)) {
         const error = data.reduce((most, v, i) => Math.max(most, Math.abs(v - outputs[name]!.data[i]!)), 0)
@@ -120,5 +124,54 @@ describe("rematerialise", () => {
 
   test("prints the same text each time", () => {
     expect(print(build("attention kept"))).toBe(print(build("attention kept")))
+  })
+})
+
+describe("layers as a loop", () => {
+  test("each operation stands once, and only what a layer says is computed again", () => {
+    for (const mode of modes) {
+      const [once, unrolled] = [countOps(build(mode, true).nodes), countOps(build(mode).nodes)]
+      // forward and backward; the forward that the derivative asks for is the forward itself
+      expect(once["loop"]).toBe(2)
+      for (const op of ["linear", "attention", "attentionGrad", "rmsNorm", "swiglu"])
+        expect(once[op], `${mode}: ${op}`).toBe(unrolled[op]! / LAYERS)
+    }
+  })
+
+  test("changes no value", () => {
+    for (const mode of modes) {
+      const [one, other] = [interpret(build(mode, true), feeds()), interpret(build(mode), feeds())]
+      for (const [name, { data }] of Object.entries(other.outputs)) {
+        const error = data.reduce((most, v, i) => Math.max(most, Math.abs(v - one.outputs[name]!.data[i]!)), 0)
+        expect(error, `${mode}: ${name}`).toBeLessThan(1e-12)
+      }
+    }
+  })
+
+  test("keeps the products of a layer that nothing says to compute again", () => {
+    const { nodes } = build("plain", true)
+    const [forward, backward] = nodes.filter(({ op }) => op.kind === "loop")
+    // the carry, and of each trip what the derivative reads
+    expect(forward!.outputs.length).toBeGreaterThan(5)
+    const inBackward = backward!.op.kind === "loop" ? countOps(reach(backward!.op.body.results)) : {}
+    expect(inBackward["attention"]).toBeUndefined()
+    // and where all is computed again, the carry alone
+    const again = build("all again", true).nodes.find(({ op }) => op.kind === "loop")!
+    expect(again.outputs.length).toBe(2)
+  })
+
+  test("are laid on one another as they are stored, and stand one after the other where they are not alike", () => {
+    const x = input("x", "f32", [2])
+    const own = (i: number, size: number) => ({ w: cast(input(`w${i}`, "bf16", [size]), "f32") })
+    const sum = (carry: Tensor, { w }: { readonly w: Tensor }) => add(carry, reduceSum(w))
+    const stacks = (layers: ReadonlyArray<{ readonly w: Tensor }>) => {
+      const { nodes } = program("p", { outputs: { y: repeat(layers, x, sum, { loop: true }) } })
+      return [countOps(nodes)["loop"], nodes.find(({ op }) => op.kind === "concat")?.outputs[0]?.dtype]
+    }
+    expect(stacks([own(0, 3), own(1, 3), own(2, 3)])).toEqual([1, "bf16"])
+    expect(stacks([own(0, 3), own(1, 4)])).toEqual([undefined, undefined])
+    const more = { ...own(1, 3), more: own(2, 3).w }
+    expect(stacks([own(0, 3), more])).toEqual([undefined, undefined])
+    expect(stacks([own(0, 3)])).toEqual([undefined, undefined])
   })
 })

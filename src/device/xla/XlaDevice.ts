@@ -17,7 +17,7 @@ import {
 } from "../DeviceError.ts"
 import { elementCount, type HostTensor, holds, type TensorSpec, type TypedArray } from "../HostTensor.ts"
 import { axisSize, type Mesh, meshDevices, meshText } from "../mesh.ts"
-import { cardBatch, shareOf, usualBatch } from "../microBatch.ts"
+import { cardBatch, cardLoopWeights, shareOf, usualBatch } from "../microBatch.ts"
 import type { NumericClass } from "../numericClass.ts"
 import { acquire } from "./acquire.ts"
 import { optimizedProgram } from "./analysis.ts"
@@ -55,6 +55,8 @@ export interface XlaOptions {
   readonly mesh?: Mesh | undefined
   /** The share of the usual micro-batch that models should take; default 1. */
   readonly batchShare?: number
+  /** `DeviceInfo.loopWeights`; default what a card has room for, and 0 on the CPU, where compiling a loop takes longer. */
+  readonly loopWeights?: number
 }
 
 interface XlaLoaded extends Loaded {
@@ -113,12 +115,13 @@ const make = Effect.fnUntraced(function* (options: XlaOptions) {
   const client = yield* acquire(plugin, mesh)
   const { pjrt } = client
   const device = client.devices[0]!
-  const adapter =
-    plugin.name === "cpu"
-      ? `${cpus()[0]?.model.trim() ?? process.arch}, ${availableParallelism()} cores, ${process.platform}-${process.arch}`
-      : client.kindOf(device)
-  const memory = client.memoryOf(device)?.limit
+  const onCpu = plugin.name === "cpu"
+  const adapter = onCpu
+    ? `${cpus()[0]?.model.trim() ?? process.arch}, ${availableParallelism()} cores, ${process.platform}-${process.arch}`
+    : client.kindOf(device)
+  const room = client.memoryOf(device)?.limit ?? 2 ** 33
   const sharing = mesh === undefined ? 1 : axisSize(mesh, "data") * axisSize(mesh, "fsdp")
+  const parts = mesh === undefined ? 1 : axisSize(mesh, "fsdp") * axisSize(mesh, "model")
   const services = yield* Effect.context()
   const warn = (note: string) => Effect.runSyncWith(services)(Effect.logWarning(`${plugin.provider}: ${note}`))
   const placing = mesh && new Placing(mesh, (note) => warn(`mesh ${meshText(mesh)} keeps ${note}`))
@@ -328,7 +331,8 @@ const make = Effect.fnUntraced(function* (options: XlaOptions) {
       fallbackNodes: 0,
       stepsPerRun: 32,
       zerosByProgram: true,
-      batch: shareOf(plugin.name === "cpu" ? usualBatch : cardBatch(memory ?? 2 ** 33, sharing), batchShare),
+      batch: shareOf(onCpu ? usualBatch : cardBatch(room, sharing), batchShare),
+      loopWeights: options.loopWeights ?? (onCpu ? 0 : cardLoopWeights(room, dtype === "bf16" ? 2 : 4, parts)),
       numericClass: xlaNumericClass({ dtype, deterministic }, plugin.provider),
       ...(mesh === undefined ? {} : { mesh: meshText(mesh) })
     },

@@ -25,7 +25,7 @@ const rounded: ReadonlySet<Composite<never>> = new Set<Composite<never>>([
 const heads: ReadonlySet<Composite<never>> = new Set<Composite<never>>([linearLogprobsOp, linearLogprobsGradOp])
 
 /** What only moves elements: a weight stays one through it. */
-const moves = new Set(["cast", "reshape", "transpose", "slice", "broadcast", "barrier"])
+const moves = new Set(["cast", "reshape", "transpose", "slice", "broadcast", "barrier", "concat"])
 
 const isMatrix = ({ op }: Node) => op.kind === "dot" || op.kind === "loop" || op.kind === "composite"
 
@@ -59,10 +59,10 @@ class Rewriting {
   }
 
   #isStored(x: Tensor): boolean {
-    return (
-      this.#stored.has(x) ||
-      (moves.has(x.node.op.kind) && x.node.inputs.length === 1 && this.#isStored(x.node.inputs[0]!))
-    )
+    const { inputs, op } = x.node
+    if (this.#stored.has(x)) return true
+    const one = moves.has(op.kind) && (inputs.length === 1 || op.kind === "concat")
+    return one && inputs.every((y) => this.#isStored(y))
   }
 
   readonly replace = (node: Node, inputs: readonly Tensor[]): readonly Tensor[] => {
@@ -114,17 +114,27 @@ class Rewriting {
     })
   }
 
+  /** What is stacked of rounded values, and read by slices or by every trip, is handed over as it was rounded. */
   #loop(op: PrimitiveOf<"loop">, inputs: readonly Tensor[]): readonly Tensor[] {
-    const { body, carried, scanned } = op
-    // what every trip reads is handed in as it is stored
-    const given = inputs.map((x, i) => (i < carried + scanned ? x : (narrowOf(x) ?? x)))
-    const fresh = body.parameters.map((x, i) => parameter(i, given[i - 1] === inputs[i - 1] ? x : given[i - 1]!))
+    const { body, carried } = op
+    const given = inputs.map((x, i) => (i < carried ? x : this.#asRead(x)))
+    const fresh = body.parameters.map((x, i) => {
+      const [own, before] = [given[i - 1], inputs[i - 1]]
+      return own === before ? x : parameter(i, { shape: x.shape, dtype: own!.dtype })
+    })
     fresh.forEach((x, i) => {
       if (i > carried && this.#isStored(inputs[i - 1]!)) this.#stored.add(x)
     })
     const known = new Map(body.parameters.map((x, i) => [x, cast(fresh[i]!, x.dtype)]))
-    const results = rewrite(body.results, this.replace, known)
-    return apply({ ...op, carried, scanned, body: { parameters: fresh, results } }, given)
+    const wide = rewrite(body.results, this.replace, known)
+    const results = wide.map((x, i) => (i < carried ? x : (narrowOf(x) ?? x)))
+    return apply({ ...op, body: { parameters: fresh, results } }, given).map((x, i) => cast(x, wide[i]!.dtype))
+  }
+
+  /** A tensor that a loop reads: what it was widened from, and weights laid on one another rounded before they are. */
+  #asRead(x: Tensor): Tensor {
+    const layers = x.node.op.kind === "concat" && x.shape.length > 2 && this.#isStored(x)
+    return layers ? this.rounded(x) : (narrowOf(x) ?? x)
   }
 }
 

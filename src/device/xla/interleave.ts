@@ -147,6 +147,11 @@ const reshaped: Rule<"reshape"> = (_, inputs, node) => {
 }
 
 const rules: { readonly [K in Kind]?: Rule<K> } = {
+  concat: ({ axis }, inputs, node) => {
+    const [first] = inputs as readonly [Lain]
+    const alike = inputs.every((x) => x.axis === first.axis && sameOrder(x.order, first.order))
+    return alike && axis !== first.axis ? along(node, inputs, first.axis) : undefined
+  },
   unary: same,
   cast: same,
   stopGradient: same,
@@ -210,21 +215,24 @@ const walked = (nodes: ReadonlyArray<Node>, leaves: ReadonlyMap<Tensor, Lain>, v
   return known
 }
 
-/** A loop's state lies in its own order; what every iteration reads may lie in shares. */
+/** A loop's state lies in its own order; what iterations read, and what they stack, may lie in shares. */
 const looped = (op: PrimitiveOf<"loop">, operands: ReadonlyArray<Lain>, visit: Visit): ReadonlyArray<Lain> => {
-  const state = op.carried + op.scanned
-  const inputs = operands.map((x, i) => (i < state ? plain(own(x)) : x))
-  const leaves = op.body.parameters.map((x, i): readonly [Tensor, Lain] => {
+  const { body, carried, scanned } = op
+  const isScanned = (i: number) => i >= carried && i < carried + scanned
+  // a piece of the first axis is one iteration's
+  const inputs = operands.map((x, i) => (i < carried || (isScanned(i) && x.axis === 0) ? plain(own(x)) : x))
+  const leaves = body.parameters.map((x, i): readonly [Tensor, Lain] => {
     const outer = inputs[i - 1]
-    return [x, outer?.order === undefined ? plain(x) : { tensor: x, axis: outer.axis, order: outer.order }]
+    if (outer?.order === undefined) return [x, plain(x)]
+    return [x, { tensor: x, axis: isScanned(i - 1) ? outer.axis - 1 : outer.axis, order: outer.order }]
   })
-  const known = walked(reach(op.body.results), new Map(leaves), visit)
-  const results = op.body.results.map((x) => own(known.get(x)!))
+  const known = walked(reach(body.results), new Map(leaves), visit)
+  const results = body.results.map((x, i) => (i < carried ? plain(own(known.get(x)!)) : known.get(x)!))
   const made = apply(
-    { ...op, body: { parameters: op.body.parameters, results } },
+    { ...op, body: { parameters: body.parameters, results: results.map(({ tensor }) => tensor) } },
     inputs.map(({ tensor }) => tensor)
   )
-  return made.map(plain)
+  return made.map((tensor, i) => ({ ...results[i]!, tensor, axis: results[i]!.axis + 1 }))
 }
 
 /**

@@ -54,6 +54,21 @@ const perTrip = ([, rows, ...rest]: ReadonlyArray<number>, mesh: Mesh): Spec | u
   return [[], batchAxes.filter((name) => axisSize(mesh, name) > 1), ...whole(rest.length)]
 }
 
+/** Weights laid on one another, `[layers, ...]`: how each lies, and the nodes between them and the stack; else undefined. */
+const stackOf = (
+  x: Tensor,
+  { inputs }: Layouts
+): { readonly own: Placement; readonly nodes: ReadonlyArray<Node> } | undefined => {
+  const nodes = reach([x], (y) => y.node.op.kind === "input")
+  const leaves = nodes.flatMap((node) => node.inputs.filter((y) => y.node.op.kind === "input"))
+  const [first] = leaves.flatMap(({ node: { op } }) => (op.kind === "input" ? [inputs.get(op.name)] : []))
+  const arranges = nodes.every(
+    ({ op }) => op.kind === "cast" || op.kind === "reshape" || (op.kind === "concat" && op.axis === 0)
+  )
+  const each = leaves.every((y) => y.shape.length + 1 === x.shape.length)
+  return first !== undefined && arranges && each && leaves.length === x.shape[0] ? { own: first, nodes } : undefined
+}
+
 /**
  * The tensors that are computed with in another layout than they are kept in, with that layout: inputs, or what they are cast
  * to, for half the bytes need moving then.
@@ -67,7 +82,23 @@ export const computedSpecs = (program: Program, layouts: Layouts): ReadonlyMap<T
     if (spec !== undefined && compute !== undefined && specText(compute) !== specText(spec)) specs.set(x, compute)
   }
   const read = new Set<Tensor>()
-  for (const node of reach([...program.outputs.values()])) {
+  const all = reach([...program.outputs.values()])
+  const stacking = new Set<Node>()
+  for (const { inputs: operands, op } of all) {
+    if (op.kind !== "loop") continue
+    for (let i = op.carried; i < op.carried + op.scanned; i++) {
+      const x = operands[i]!
+      const stack = stackOf(x, layouts)
+      if (stack === undefined) continue
+      // kept as its layers are, and put together a layer at a time
+      for (const node of stack.nodes) stacking.add(node)
+      const slice = op.body.parameters[1 + i]!
+      specs.set(x, [[], ...stack.own.spec]).set(slice, stack.own.compute)
+      read.add(x).add(slice)
+    }
+  }
+  for (const node of all) {
+    if (stacking.has(node)) continue
     const { inputs: operands, op, outputs } = node
     const rows = byRows(node, layouts)
     if (rows !== undefined) {
@@ -76,6 +107,7 @@ export const computedSpecs = (program: Program, layouts: Layouts): ReadonlyMap<T
     }
     if (op.kind === "loop") {
       for (const x of operands.slice(op.carried, op.carried + op.scanned)) {
+        if (stacking.has(x.node)) continue
         const spec = perTrip(fixedShape(x.shape), layouts.mesh)
         if (spec === undefined) continue
         specs.set(x, spec)

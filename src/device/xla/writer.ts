@@ -86,10 +86,14 @@ const lowerAll = (
   values: Map<Tensor, Value>,
   constraints?: ReadonlyMap<Tensor, Spec>
 ): ReadonlyArray<Value> => {
+  const laid = (x: Tensor, value: Value): Value => {
+    const spec = constraints?.get(x)
+    return spec === undefined ? value : module.constrain(value, shardingText(spec))
+  }
   const to: Lowering = {
     module,
     body: (body: Body, parameters) =>
-      lowerAll(module, fuse, body.results, new Map(body.parameters.map((x, i) => [x, parameters[i]!])))
+      lowerAll(module, fuse, body.results, new Map(body.parameters.map((x, i) => [x, laid(x, parameters[i]!)])))
   }
   const lower = ({ inputs, op, outputs }: Node): void => {
     const operands = inputs.map((x) => values.get(x)!)
@@ -102,8 +106,7 @@ const lowerAll = (
         : // the key is the kind of the operation, so the lowering is the one for this operation
           table[op.kind]!(op as never, operands, to)
     outputs.forEach((x, i) => {
-      const spec = constraints?.get(x)
-      values.set(x, spec === undefined ? made[i]! : module.constrain(made[i]!, shardingText(spec)))
+      values.set(x, laid(x, made[i]!))
     })
   }
   const outer = module.label
