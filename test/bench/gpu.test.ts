@@ -157,25 +157,22 @@ describe("run.sh", () => {
   const recordOf = (out: string, part: string): PartRecord =>
     JSON.parse(readFileSync(join(out, `${part}.json`), "utf8"))
 
-  it.skipIf(absent !== undefined)(
-    titled("does a part on the CPU, and nothing again"),
-    () => {
-      const out = join(folder, "cpu")
-      const chosen = ["--device", "cpu", "loading", "donation", "dots", "ceilings", "0.5B sft", "0.5B decode 64"]
-      const first = run(out, {}, ...chosen)
-      expect(first.stderr).not.toContain("failed")
-      expect(first.status).toBe(0)
-      const a = recordOf(out, "a")
-      expect(a.steps["donation"]?.result).toMatchObject({ inPlace: true, right: true })
-      expect(a.steps["dots"]?.result).toMatchObject({ right: true })
-      const trained = recordOf(out, "b").steps["0.5B sft"]?.result
-      // 4 rows of 9 + 24 - 1 places
-      expect(trained).toMatchObject({ tokens: 128, seconds: [expect.any(Number), expect.any(Number)] })
-      expect(readFileSync(join(out, "report.md"), "utf8")).toContain("| 0.5B decode 64 |")
-      expect(run(out, {}, ...chosen).status).toBe(0)
-      expect(recordOf(out, "a")).toEqual(a)
-    }
-  )
+  it.skipIf(absent !== undefined)(titled("does a part on the CPU, and nothing again"), () => {
+    const out = join(folder, "cpu")
+    const chosen = ["--device", "cpu", "loading", "donation", "dots", "ceilings", "0.5B sft", "0.5B decode 64"]
+    const first = run(out, {}, ...chosen)
+    expect(first.stderr).not.toContain("failed")
+    expect(first.status).toBe(0)
+    const a = recordOf(out, "a")
+    expect(a.steps["donation"]?.result).toMatchObject({ inPlace: true, right: true })
+    expect(a.steps["dots"]?.result).toMatchObject({ right: true })
+    const trained = recordOf(out, "b").steps["0.5B sft"]?.result
+    // 4 rows of 9 + 24 - 1 places
+    expect(trained).toMatchObject({ tokens: 128, seconds: [expect.any(Number), expect.any(Number)] })
+    expect(readFileSync(join(out, "report.md"), "utf8")).toContain("| 0.5B decode 64 |")
+    expect(run(out, {}, ...chosen).status).toBe(0)
+    expect(recordOf(out, "a")).toEqual(a)
+  })
 
   it("records a failure with its message and goes on; without a Python it says so", () => {
     const out = join(folder, "none")

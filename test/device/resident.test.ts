@@ -13,6 +13,7 @@ import { add, mul, tanh } from "../../src/tensor/ops/elementwise.ts"
 import { reduceSum } from "../../src/tensor/ops/reduce.ts"
 import { program } from "../../src/tensor/Program.ts"
 import { input } from "../../src/tensor/Tensor.ts"
+import { nativeMemory } from "../support/nativeMemory.ts"
 import { affine, closeTo, normal, numbers } from "./support.ts"
 
 layer(OnnxCpu.layer({ threads: 2 }))("the CPU device", (it) => {
@@ -158,19 +159,19 @@ layer(OnnxCpu.layer({ threads: 2 }))("the CPU device", (it) => {
         const [a, b] = [input("a", "f32", ["n", 4096]), input("b", "f32", shape)]
         const loadOf = (name: string) =>
           device.load(program(name, { outputs: { [name]: linear(a, b) } }), { constants: { b: weights } })
-        const rss = Effect.sync(() => process.memoryUsage().rss / 2 ** 20)
-        const before = yield* rss
+        const held = Effect.sync(() => nativeMemory() / 2 ** 20)
+        const before = yield* held
         yield* Effect.scoped(
           Effect.gen(function* () {
             yield* loadOf("one")
-            const one = yield* rss
+            const one = yield* held
             yield* loadOf("two")
             yield* loadOf("three")
             // each would take 32 MiB for a copy of its own
-            expect((yield* rss) - one).toBeLessThan(16)
+            expect((yield* held) - one).toBeLessThan(16)
           })
         )
-        expect((yield* rss) - before).toBeLessThan(16)
+        expect((yield* held) - before).toBeLessThan(16)
       }).pipe(Effect.scoped)
     )
 

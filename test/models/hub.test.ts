@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto"
+import { statSync } from "node:fs"
 import { createServer, type Server } from "node:http"
 import type { AddressInfo } from "node:net"
 import * as NodeServices from "@effect/platform-node/NodeServices"
@@ -25,6 +26,8 @@ const resolve = (reference: string, options: HubOptions) =>
 interface State {
   readonly gets: Array<string>
   truncate: number
+  /** A connection is cut only when this is so. */
+  arrived: () => boolean
   corrupt: boolean
   down: boolean
 }
@@ -32,7 +35,13 @@ interface State {
 /** What the hub does, for one repository `org/name`; `state` lets a test break it. */
 const hub = Effect.acquireRelease(
   Effect.callback<{ url: string; state: State; server: Server }>((resume) => {
-    const state = { gets: [] as string[], truncate: Number.POSITIVE_INFINITY, corrupt: false, down: false }
+    const state = {
+      gets: [] as string[],
+      truncate: Number.POSITIVE_INFINITY,
+      arrived: () => true,
+      corrupt: false,
+      down: false
+    }
     const server = createServer((request, response) => {
       const path = decodeURIComponent(new URL(request.url!, "http://x").pathname)
       const json = (value: unknown) => {
@@ -78,7 +87,8 @@ const hub = Effect.acquireRelease(
       if (state.corrupt) body[0]! ^= 1
       response.setHeader("content-length", body.length)
       if (body.length <= state.truncate) return void response.end(body)
-      response.write(body.subarray(0, state.truncate), () => setTimeout(() => response.destroy(), 30))
+      const cut = () => (state.arrived() ? response.destroy() : setTimeout(cut, 5))
+      response.write(body.subarray(0, state.truncate), cut)
     })
     server.listen(0, "127.0.0.1", () => {
       const { port } = server.address() as AddressInfo
@@ -128,9 +138,10 @@ layer(NodeServices.layer, { excludeTestServices: true })("hub", (it) => {
   it.effect("goes on where an interrupted download stopped", () =>
     Effect.gen(function* () {
       const { fs, options, state } = yield* setUp
-      state.truncate = 100_000
-      yield* Effect.flip(resolve("hf://org/name", options))
       const part = `${options.cache}/org--name/${commit}.partial/model.safetensors.incomplete`
+      state.truncate = 100_000
+      state.arrived = () => (statSync(part, { throwIfNoEntry: false })?.size ?? 0) > 0
+      yield* Effect.flip(resolve("hf://org/name", options))
       const have = Number((yield* fs.stat(part)).size)
       assert.isAbove(have, 0)
       assert.isFalse(yield* fs.exists(`${options.cache}/org--name/${commit}`))

@@ -25,30 +25,18 @@ const exp = (...argv: ReadonlyArray<string>): Promise<{ readonly code: unknown; 
   })
 
 describe("real experiments, small", () => {
-  it.skipIf(absent)(
-    "published answers are scored: OP-GRPO covers more of the first situations",
-    async () => {
-      const warehouse = join(fresh(), "store")
-      const file = join(root, "experiments/smoke/score-published.yaml")
-      const run = await exp(
-        "--warehouse",
-        warehouse,
-        "run",
-        file,
-        "--set",
-        `data=${data}`,
-        "--set",
-        `encoder=${minilm}`
-      )
-      expect(run.code, run.out).toBe(0)
-      const query = "select value, baseline_value, n_prompts from ablation where metric = 'eval/coverage/estimator'"
-      const { out } = await exp("--warehouse", warehouse, "sql", query, "--format", "json")
-      const [row] = JSON.parse(out)
-      expect(row.n_prompts).toBe(4)
-      expect(row.value).toBeGreaterThan(row.baseline_value)
-      expect(row.value).toBeLessThanOrEqual(1)
-    }
-  )
+  it.skipIf(absent)("published answers are scored: OP-GRPO covers more of the first situations", async () => {
+    const warehouse = join(fresh(), "store")
+    const file = join(root, "experiments/smoke/score-published.yaml")
+    const run = await exp("--warehouse", warehouse, "run", file, "--set", `data=${data}`, "--set", `encoder=${minilm}`)
+    expect(run.code, run.out).toBe(0)
+    const query = "select value, baseline_value, n_prompts from ablation where metric = 'eval/coverage/estimator'"
+    const { out } = await exp("--warehouse", warehouse, "sql", query, "--format", "json")
+    const [row] = JSON.parse(out)
+    expect(row.n_prompts).toBe(4)
+    expect(row.value).toBeGreaterThan(row.baseline_value)
+    expect(row.value).toBeLessThanOrEqual(1)
+  })
 
   it.skipIf(absent || smollm2 === undefined)("OP-GRPO on SmolLM2 is planned whole, from the real files", async () => {
     const file = join(root, "experiments/smoke/op-grpo-smollm2.yaml")

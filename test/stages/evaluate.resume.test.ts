@@ -41,38 +41,36 @@ beforeAll(async () => {
 const summary = (dir: string) => readFileSync(join(dir, "summary.json"), "utf8")
 
 describe("an evaluation that was broken off", () => {
-  it.live(
-    "goes on among the embeddings, and among the pairs of NLI, to the same rows and bytes",
-    () =>
-      Effect.gen(function* () {
-        const asked = () => ({ dir: fresh(), params: { prefix: "keep", set: { of: "lines" } }, inputs })
-        const whole = yield* runStage(evaluate, asked())
-        const steps = whole.said.progress.map(({ step }) => step)
-        const { of: total } = whole.said.progress.at(-1)!
-        assert.isAbove(steps.length, 5)
-        assert.strictEqual(steps.at(-1), total)
-        assert.deepStrictEqual(
-          steps,
-          steps.toSorted((a, b) => a - b)
-        )
-        const phases = new Set<string>()
-        for (const breakAt of [steps[1]!, steps.at(-2)!]) {
-          const broken = yield* attemptStage(evaluate, { ...asked(), checkpointEvery: 1, breakAt })
-          assert.isTrue(Exit.isFailure(broken.exit))
-          assert.isEmpty(broken.said.items)
-          const resume = broken.said.checkpoints.at(-1)!
-          assert.strictEqual(resume.step, breakAt)
-          phases.add((resume.state as { readonly phase: string }).phase)
-          const rest = yield* runStage(evaluate, { ...asked(), resume })
-          // Only what was left was computed.
-          const later = rest.said.progress.map(({ step }) => step)
-          assert.strictEqual(Math.min(...later), breakAt)
-          assert.strictEqual(rest.said.progress.at(-1)!.of, total)
-          assert.deepStrictEqual(rest.said.items, whole.said.items)
-          assert.strictEqual(summary(rest.out.report), summary(whole.out.report))
-        }
-        assert.sameMembers([...phases], ["embeddings", "entailment"])
-      })
+  it.live("goes on among the embeddings, and among the pairs of NLI, to the same rows and bytes", () =>
+    Effect.gen(function* () {
+      const asked = () => ({ dir: fresh(), params: { prefix: "keep", set: { of: "lines" } }, inputs })
+      const whole = yield* runStage(evaluate, asked())
+      const steps = whole.said.progress.map(({ step }) => step)
+      const { of: total } = whole.said.progress.at(-1)!
+      assert.isAbove(steps.length, 5)
+      assert.strictEqual(steps.at(-1), total)
+      assert.deepStrictEqual(
+        steps,
+        steps.toSorted((a, b) => a - b)
+      )
+      const phases = new Set<string>()
+      for (const breakAt of [steps[1]!, steps.at(-2)!]) {
+        const broken = yield* attemptStage(evaluate, { ...asked(), checkpointEvery: 1, breakAt })
+        assert.isTrue(Exit.isFailure(broken.exit))
+        assert.isEmpty(broken.said.items)
+        const resume = broken.said.checkpoints.at(-1)!
+        assert.strictEqual(resume.step, breakAt)
+        phases.add((resume.state as { readonly phase: string }).phase)
+        const rest = yield* runStage(evaluate, { ...asked(), resume })
+        // Only what was left was computed.
+        const later = rest.said.progress.map(({ step }) => step)
+        assert.strictEqual(Math.min(...later), breakAt)
+        assert.strictEqual(rest.said.progress.at(-1)!.of, total)
+        assert.deepStrictEqual(rest.said.items, whole.said.items)
+        assert.strictEqual(summary(rest.out.report), summary(whole.out.report))
+      }
+      assert.sameMembers([...phases], ["embeddings", "entailment"])
+    })
   )
 })
 

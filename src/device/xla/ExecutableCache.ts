@@ -48,8 +48,12 @@ export class ExecutableCache {
     if (!whole.subarray(0, magic.length).equals(magic))
       return { damaged: `${file} does not begin as an executable of ours` }
     if (!createHash("sha256").update(body).digest().equals(digest)) return { damaged: `${file} is damaged (digest)` }
-    const now = new Date()
-    utimesSync(file, now, now)
+    try {
+      const now = new Date()
+      utimesSync(file, now, now)
+    } catch {
+      // another process made room meanwhile, or the folder is only to be read: the bytes are whole
+    }
     return { bytes: body }
   }
 

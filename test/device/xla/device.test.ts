@@ -19,6 +19,7 @@ import { reduceMean, reduceSum } from "../../../src/tensor/ops/reduce.ts"
 import { reshape } from "../../../src/tensor/ops/shape.ts"
 import { program } from "../../../src/tensor/Program.ts"
 import { input } from "../../../src/tensor/Tensor.ts"
+import { nativeMemory } from "../../support/nativeMemory.ts"
 import { affine, closeTo, normal, numbers } from "../support.ts"
 import { absent, titled, xlaCpu } from "./support.ts"
 
@@ -232,13 +233,13 @@ describe.skipIf(absent !== undefined)(titled("XLA's CPU plugin as a device"), ()
             for (let i = 0; i < n; i++) yield* device.run(loaded, { ...state, g: grad, ...one }, state)
           })
         yield* steps(200)
-        const before = process.memoryUsage().rss
+        const before = nativeMemory()
         const held = (yield* device.stats).bytes
         yield* steps(1000)
         expect((yield* device.stats).bytes).toBe(held)
         expect(held).toBe(3 * 256 * 64 * 4)
         // 1,000 leaks of one tensor would be 62 MiB
-        expect(process.memoryUsage().rss - before).toBeLessThan(32 * 2 ** 20)
+        expect(nativeMemory() - before).toBeLessThan(8 * 2 ** 20)
       })
     )
   )

@@ -1,6 +1,6 @@
 /** Installing a plugin: from an index of our own on this machine, in both forms of its pages, cut off, forged, and from folders. */
 import { createHash } from "node:crypto"
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs"
 import { createServer, type Server } from "node:http"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -105,8 +105,13 @@ beforeEach(async () => {
       response.writeHead(from > 0 ? 206 : 200, { "content-length": bytes.length - from })
       if (cut !== undefined) {
         response.write(bytes.subarray(from, from + cut))
+        const whole = from + cut
         cut = undefined
-        setTimeout(() => response.destroy(), 20)
+        // when that much lies on the disk
+        const part = join(cache, "downloads", `${url.split("/").at(-1)}.part`)
+        const end = () =>
+          (statSync(part, { throwIfNoEntry: false })?.size ?? 0) < whole ? setTimeout(end, 5) : response.destroy()
+        end()
       } else response.end(bytes.subarray(from))
     }
   })
@@ -121,8 +126,6 @@ beforeEach(async () => {
 })
 afterEach(() => {
   server.close()
-  process.env["OVERTONE_CACHE"] = saved["OVERTONE_CACHE"]
-  process.env["PIP_INDEX_URL"] = saved["PIP_INDEX_URL"]
   for (const name of ["OVERTONE_CACHE", "PIP_INDEX_URL", "NO_PROXY"]) {
     if (saved[name] === undefined) delete process.env[name]
     else process.env[name] = saved[name]

@@ -3,9 +3,12 @@
  * under its threads ended the process (SIGSEGV).
  */
 import { Effect, Fiber } from "effect"
-import { describe, expect, it } from "vitest"
+import { afterEach, describe, expect, it, vi } from "vitest"
 import { Device } from "../../../src/device/Device.ts"
 import { f32 } from "../../../src/device/HostTensor.ts"
+import { Client } from "../../../src/device/xla/Client.ts"
+import { Executable } from "../../../src/device/xla/Executable.ts"
+import { Pjrt } from "../../../src/device/xla/pjrt.ts"
 import { loop } from "../../../src/tensor/ops/control.ts"
 import { dot } from "../../../src/tensor/ops/dot.ts"
 import { program } from "../../../src/tensor/Program.ts"
@@ -18,25 +21,62 @@ const long = program("long", {
   outputs: { y: loop({ trips: 40, carried: [x] }, ({ carried: [y] }) => ({ carried: [dot(y!, x)] })).carried[0]! }
 })
 
-describe.skipIf(absent !== undefined)(titled("an interruption on XLA"), () => {
-  it.each(["while it compiles", "while it runs"])("%s", async (when) => {
-    const said: Array<string> = []
-    const work = Effect.gen(function* () {
-      const device = yield* Device
-      if (when === "while it compiles") said.push("under way")
-      const loaded = yield* device.load(long)
-      if (when === "while it runs") said.push("under way")
-      yield* device.run(loaded, { x: f32([n, n], new Float32Array(n * n).fill(1 / n)) })
-      said.push("all done")
-    }).pipe(Effect.scoped, Effect.provide(xlaCpu))
-    await Effect.runPromise(
-      Effect.gen(function* () {
-        const fiber = yield* Effect.forkChild(work)
-        while (said.length === 0) yield* Effect.sleep(1)
-        yield* Effect.sleep(2)
-        yield* Fiber.interrupt(fiber)
-      })
+/** What is said as it comes: the plugin begins, it has ended, whoever interrupted goes on. */
+const interrupted = async (watch: (begun: () => void, ended: () => void) => void): Promise<ReadonlyArray<string>> => {
+  const said: Array<string> = []
+  const say = (word: string) => (said.includes(word) ? 0 : said.push(word))
+  let gone: Promise<unknown> | undefined
+  // before anything that the plugin's threads say can be heard
+  const interrupt = () => Promise.resolve().then(() => Effect.runPromise(Fiber.interrupt(fiber)))
+  const work = Effect.gen(function* () {
+    const device = yield* Device
+    watch(
+      () => {
+        say("begun")
+        gone ??= interrupt().then(() => say("interrupted"))
+      },
+      () => {
+        if (said.includes("begun")) say("ended")
+      }
     )
-    expect(said).toEqual(["under way"])
+    const loaded = yield* device.load(long)
+    yield* device.run(loaded, { x: f32([n, n], new Float32Array(n * n).fill(1 / n)) })
+    say("all done")
+  }).pipe(Effect.scoped, Effect.provide(xlaCpu))
+  const fiber = Effect.runFork(work)
+  await Effect.runPromise(Fiber.await(fiber))
+  await gone
+  return said
+}
+
+describe.skipIf(absent !== undefined)(titled("an interruption on XLA"), () => {
+  afterEach(() => vi.restoreAllMocks())
+
+  it("while it compiles", async () => {
+    const { compile } = Client.prototype
+    const said = await interrupted((begun, ended) => {
+      vi.spyOn(Client.prototype, "compile").mockImplementation(function (this: Client, ...asked) {
+        const compiling = compile.apply(this, asked).finally(ended)
+        begun()
+        return compiling
+      })
+    })
+    expect(said).toEqual(["begun", "ended", "interrupted"])
+  })
+
+  it("while it runs", async () => {
+    const { start } = Executable.prototype
+    const { settleAll } = Pjrt.prototype
+    const said = await interrupted((begun, ended) => {
+      vi.spyOn(Executable.prototype, "start").mockImplementation(function (this: Executable, ...asked) {
+        const started = start.apply(this, asked)
+        begun()
+        return started
+      })
+      vi.spyOn(Pjrt.prototype, "settleAll").mockImplementation(function (this: Pjrt, events) {
+        return settleAll.call(this, events).finally(ended)
+      })
+    })
+    expect(said).toEqual(["begun", "ended", "interrupted"])
   })
 })

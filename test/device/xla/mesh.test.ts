@@ -17,6 +17,7 @@ import { reduceMean, reduceSum } from "../../../src/tensor/ops/reduce.ts"
 import { asRows } from "../../../src/tensor/ops/shape.ts"
 import { program } from "../../../src/tensor/Program.ts"
 import { input } from "../../../src/tensor/Tensor.ts"
+import { nativeMemory } from "../../support/nativeMemory.ts"
 import { closeTo, normal, numbers } from "../support.ts"
 import { absent, titled } from "./support.ts"
 
@@ -178,11 +179,11 @@ describe.skipIf(absent !== undefined)(titled("a mesh of the CPU plugin's devices
             for (let i = 0; i < n; i++) yield* device.run(loaded, { ...own, ...state }, state)
           })
         yield* steps(200)
-        const before = process.memoryUsage().rss
+        const before = nativeMemory()
         yield* steps(1000)
         expect((yield* device.stats).bytes).toBe(held)
         // 32 KiB a step: what each leaves is buffers, events and argument lists, or nothing
-        expect(process.memoryUsage().rss - before).toBeLessThan(32 * 2 ** 20)
+        expect(nativeMemory() - before).toBeLessThan(8 * 2 ** 20)
       })
     )
   )

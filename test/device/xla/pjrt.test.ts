@@ -143,11 +143,13 @@ describe.skipIf(absent !== undefined)(titled("the CPU plugin"), () => {
       (_, i) => `    %${i + 1} = stablehlo.${["sine", "exponential", "tanh"][i % 3]} %${i} : tensor<4xf32>`
     )
     const long = module.replace("    return %0", `${lines.join("\n")}\n    return %60`)
-    const pointer = await client.compile(long, compileOptions())
+    // this thread may itself stand still for as long as one compilation takes
+    for (let i = 0; ticks === 0 && i < 100; i++) {
+      const pointer = await client.compile(long, compileOptions())
+      new Executable(client, pointer, { arguments: 2, outputs: [{ dtype: "f32", shape: [4] }] }).destroy()
+    }
     clearInterval(timer)
     expect(ticks).toBeGreaterThan(0)
-    const executable = new Executable(client, pointer, { arguments: 2, outputs: [{ dtype: "f32", shape: [4] }] })
-    executable.destroy()
     client.destroy()
   })
 })

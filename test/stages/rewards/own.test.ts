@@ -284,7 +284,7 @@ describe("a reward from a service", () => {
     )
   })
 
-  const wrong: ReadonlyArray<readonly [what: string, listener: RequestListener, message: RegExp]> = [
+  const wrong: ReadonlyArray<readonly [what: string, listener: RequestListener, message: RegExp, timeout?: number]> = [
     [
       "refuses",
       (_, response) => void response.writeHead(404).end("nothing here"),
@@ -293,23 +293,25 @@ describe("a reward from a service", () => {
     [
       "stays away",
       (_, response) => void response.writeHead(500).end(),
-      /cannot be reached: status 500, for 0\.6 s; start the service/
+      /cannot be reached: status 500, for 3 s; start the service/,
+      3
     ],
-    ["hangs", () => undefined, /not answered after 0\.6 s/],
+    ["hangs", () => undefined, /not answered after 0\.6 s/, 0.6],
     ["says rubbish", (_, response) => void response.end("<html>"), /no answer of the protocol: "<html>" is no JSON/]
   ]
-  it.live.each(wrong)("that %s fails the task", ([, listener, message]) =>
+  it.live.each(wrong)("that %s fails the task", ([, listener, message, timeout]) =>
     serving(listener, (http) =>
       Effect.gen(function* () {
-        assert.match((yield* failure({ mine: { http, version: "1", timeout: 0.6 } })).message, message)
+        const mine = { http, version: "1", ...(timeout === undefined ? {} : { timeout }) }
+        assert.match((yield* failure({ mine })).message, message)
       })
     )
   )
 
   it.live("that is not there fails the task", () =>
     Effect.gen(function* () {
-      const mine = { http: "http://127.0.0.1:9/score", version: "1", timeout: 0.4 }
-      assert.match((yield* failure({ mine })).message, /cannot be reached: .*for 0\.4 s/)
+      const mine = { http: "http://127.0.0.1:9/score", version: "1", timeout: 3 }
+      assert.match((yield* failure({ mine })).message, /cannot be reached: .*for 3 s/)
     })
   )
 })
