@@ -39,6 +39,21 @@ const [some, distinct] = [
     message: "expected values that differ"
   })
 ]
+/** What cannot be compared is not known to differ: a number and a name may be one card, a name and its beginning are. */
+const cardsApart = [
+  Schema.makeFilter((list: ReadonlyArray<number | string>) => new Set(list.map((one) => typeof one)).size <= 1, {
+    message: "expected cards all by number or all by name: a card that is named both ways would have two tasks at once"
+  }),
+  Schema.makeFilter(
+    (list: ReadonlyArray<number | string>) => {
+      const names = list.map((one) => String(one).toLowerCase())
+      return names.every(
+        (name, i) => typeof list[i] === "number" || names.every((other, j) => i === j || !other.startsWith(name))
+      )
+    },
+    { message: "expected cards that differ: a name that another begins with is the same card" }
+  )
+] as const
 const card = Schema.Union([Schema.Int, Schema.String]).check(
   Schema.makeFilter((name) => (typeof name === "number" ? name >= 0 : /^(GPU|MIG)-[\w/-]+$/.test(name)), {
     message: "expected a card's number, or its name as `nvidia-smi -L` says it (GPU-...)"
@@ -57,7 +72,7 @@ export const ExecutorFile = Schema.Struct({
   ),
   cards: Schema.optionalKey(
     Schema.Array(card)
-      .check(distinct, some)
+      .check(distinct, some, ...cardsApart)
       .annotate({ description: "The cards that may be used, by number or name; in place of CUDA_VISIBLE_DEVICES" })
   ),
   devices: Schema.optionalKey(

@@ -11,6 +11,7 @@ import { type FileFailure, fileFailure } from "../artifact/FileFailure.ts"
 import { syncFolder } from "../artifact/folder.ts"
 import { type Output, writeRealisation } from "../artifact/realisation.ts"
 import type { Store, StoreError } from "../artifact/store.ts"
+import { isLost } from "../device/lost.ts"
 import { type Mesh, meshText } from "../device/mesh.ts"
 import { familyKey } from "../dsl/growth.ts"
 import type { PlannedTask } from "../dsl/Planned.ts"
@@ -20,7 +21,7 @@ import { handedOver, joinFamily } from "./families.ts"
 import { newId } from "./ids.ts"
 import { cardNames } from "./leases.ts"
 import type { RunJournal } from "./runJournal.ts"
-import { outOfMemoryTag, type TaskFile } from "./taskFile.ts"
+import { deviceLostTag, outOfMemoryTag, type TaskFile } from "./taskFile.ts"
 import { type Outcome, type Seen, startWorker, type WorkerProcess } from "./workerProcess.ts"
 
 export interface Workplace {
@@ -71,8 +72,15 @@ const followEveryMs = 250
 /** The least share of the usual micro-batch that a task is tried with. */
 export const leastBatchShare = 1 / 64
 
-/** Devices whose results are promised within tolerances, not to the bit: there a batch may be cut differently. */
-const toleratesOtherBatches = (task: PlannedTask): boolean => task.class !== null && task.class.provider !== "cpu"
+/**
+ * Devices whose results are promised within tolerances, not to the bit: there a batch may be cut differently, and what broke off
+ * with the device is tried once more. Elsewhere the same would come of it.
+ */
+const promisesTolerances = (task: PlannedTask): boolean => task.class !== null && task.class.provider !== "cpu"
+
+/** Whether the device went away: by the worker's own word, or in the last words of its crash (XLA ends the process at some). */
+const lostDevice = ({ message, tag }: Failure): boolean =>
+  tag === deviceLostTag || (tag === "Crashed" && isLost(message))
 
 /** A failure before there was a worker. */
 export const failureOf = (error: { readonly _tag: string; readonly message: string }): Failure => ({
@@ -88,7 +96,9 @@ export const runAttempt = Effect.fn("runAttempt")(
   function* (place: Workplace, ready: Ready, watcher: Watcher) {
     const lost = yield* verifyInputs(place.store, ready)
     if (lost !== undefined) return lost
-    for (let share = 1; ; share /= 2) {
+    let share = 1
+    let lostBefore = false
+    for (;;) {
       const started = yield* start(place, ready, share)
       watcher.started(started)
       const outcome = yield* follow(started.worker, watcher).pipe(
@@ -96,14 +106,21 @@ export const runAttempt = Effect.fn("runAttempt")(
         Effect.onError(() => Effect.andThen(Effect.sync(started.worker.kill), outcomeOf(started.worker)))
       )
       const result = yield* settle(place, ready, started.attempt, outcome)
-      if (result._tag === "Done" || result.failure.tag !== outOfMemoryTag || !toleratesOtherBatches(ready.task)) {
-        return result
-      }
-      if (share <= leastBatchShare) return exhausted(result)
-      watcher.notice(
-        `${ready.task.nodes.join(", ")} (${ready.task.stage}) ran out of the device's memory; it goes on from its last ` +
-          `checkpoint with micro-batches of 1/${2 / share} of the usual size`
-      )
+      if (result._tag === "Done" || !promisesTolerances(ready.task)) return result
+      const who = `${ready.task.nodes.join(", ")} (${ready.task.stage})`
+      if (result.failure.tag === outOfMemoryTag) {
+        if (share <= leastBatchShare) return exhausted(result)
+        share /= 2
+        watcher.notice(
+          `${who} ran out of the device's memory; it goes on from its last checkpoint with micro-batches of 1/${1 / share} ` +
+            "of the usual size"
+        )
+      } else if (!lostBefore && lostDevice(result.failure)) {
+        lostBefore = true
+        watcher.notice(
+          `${who} lost its device; it goes on from its last checkpoint in a new process, once. ${result.failure.message}`
+        )
+      } else return result
     }
   },
   (effect) =>

@@ -37,6 +37,8 @@ export interface RunJournal {
   readonly state: (key: string, state: TaskState, attempt?: string) => void
   readonly attempt: (start: AttemptStart) => void
   readonly attemptEnd: (attempt: string, state: "done" | "failed" | "killed", failure?: Failure) => void
+  /** Whether an attempt has begun and its end is not there yet. */
+  readonly isOpen: (attempt: string) => boolean
   /** From now on the task's rows are those of this attempt. */
   readonly bind: (key: string, attempt: string, cached: boolean) => void
   readonly end: (state: RunEnd, counts: { ran: number; cached: number; failed: number }) => void
@@ -50,6 +52,7 @@ const now = (): string => new Date().toISOString()
 export const openRunJournal = (root: string, run: string): RunJournal => {
   const path = `runs/${run}.ndjson`
   const journal: JournalWriter = openJournal(join(root, path))
+  const open = new Set<string>()
   return {
     path,
     head: (head, plan) => {
@@ -64,13 +67,16 @@ export const openRunJournal = (root: string, run: string): RunJournal => {
       journal.append({ t: "state", key, state, ...(attempt === undefined ? {} : { attempt }) })
     },
     attempt: (start) => {
+      open.add(start.attempt)
       journal.append({ t: "attempt", ...start, startedAt: now() })
       journal.sync()
     },
     attemptEnd: (attempt, state, failure) => {
+      open.delete(attempt)
       const error = failure === undefined ? {} : { error: { tag: failure.tag, message: failure.message } }
       journal.append({ t: "attempt-end", attempt, state, signal: failure?.signal ?? null, endedAt: now(), ...error })
     },
+    isOpen: (attempt) => open.has(attempt),
     bind: (key, attempt, cached) => {
       journal.append({ t: "bind", key, attempt, cached })
     },

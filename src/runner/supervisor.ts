@@ -259,7 +259,12 @@ const makeRun = Effect.fnUntraced(function* (plan: Plan, options: RunOptions, pl
       tasks.done(key, result.outputs)
       onEvent({ type: "task", ...named(task), pid, state: "done", attempt: result.attempt, seconds })
     } else {
-      yield* fail(task, result.failure, { pid, attempt: result.attempt, seconds, stopped: stopping && result.killed })
+      const attempt = result.attempt ?? own.started?.attempt ?? null
+      // where following it broke off, nobody has said so yet
+      if (attempt !== null && place.journal.isOpen(attempt)) {
+        yield* journaled(() => place.journal.attemptEnd(attempt, "failed", result.failure))
+      }
+      yield* fail(task, result.failure, { pid, attempt, seconds, stopped: stopping && result.killed })
     }
     yield* indexing.refresh
   })

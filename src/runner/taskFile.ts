@@ -51,5 +51,8 @@ export const decodeLastWords = Schema.decodeUnknownOption(LastWords)
 /** The tag of the failure of a task that did not fit its device's memory. */
 export const outOfMemoryTag = "OutOfMemory"
 
+/** The tag of the failure of a task whose device went away, or gave up, in mid-run. */
+export const deviceLostTag = "DeviceLost"
+
 /** Exit codes of a worker: its outputs are complete, its stage failed, it was asked to stop and did. */
 export const WorkerExit = { done: 0, failed: 1, stopped: 143 } as const

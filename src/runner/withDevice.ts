@@ -54,10 +54,11 @@ export const withDevice = Effect.fnUntraced(function* <A, E, R>(
 ) {
   const services = yield* Layer.build(yield* layerOf(asked, mesh, batchShare))
   const device = Context.get(services, Device)
-  event("device", device.info)
+  const info = { ...device.info, ...(batchShare === 1 ? {} : { batchShare }) }
+  event("device", info)
   const result = yield* Effect.provide(run, services)
   // Once more: only now is it known which nodes fell back to another processor.
-  event("device", device.info)
+  event("device", { ...info, ...device.info })
   event("device-stats", yield* device.stats)
   return result
 }, Effect.scoped)

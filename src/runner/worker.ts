@@ -21,7 +21,7 @@ import { Task } from "../dsl/Task.ts"
 import { openJournal } from "./journal.ts"
 import { type LiveTask, liveTask } from "./liveTask.ts"
 import { sameCode } from "./sameCode.ts"
-import { decodeTaskFile, outOfMemoryTag, type TaskFile, WorkerExit } from "./taskFile.ts"
+import { decodeTaskFile, deviceLostTag, outOfMemoryTag, type TaskFile, WorkerExit } from "./taskFile.ts"
 import { guard } from "./watchdog.ts"
 import { withDevice } from "./withDevice.ts"
 
@@ -105,6 +105,12 @@ const outOfMemory = (error: unknown): boolean =>
   Predicate.hasProperty(error.reason, "bytes") &&
   error.reason.bytes === null
 
+/** Whether its device went away: the supervisor tries once more in a new process. */
+const deviceLost = (error: unknown): boolean =>
+  Predicate.isTagged(error, "DeviceError") &&
+  Predicate.hasProperty(error, "reason") &&
+  Predicate.isTagged(error.reason, deviceLostTag)
+
 /** The stage's own error if it failed with one, else the defect. */
 const errorOf = (cause: Cause.Cause<unknown>): { tag: string; message: string; stack: string } => {
   const failed = cause.reasons.find(Cause.isFailReason)
@@ -116,7 +122,9 @@ const errorOf = (cause: Cause.Cause<unknown>): { tag: string; message: string; s
   const tag = Predicate.hasProperty(error, "_tag")
     ? outOfMemory(error)
       ? outOfMemoryTag
-      : String(error._tag)
+      : deviceLost(error)
+        ? deviceLostTag
+        : String(error._tag)
     : error instanceof Error
       ? error.name
       : "Failure"

@@ -54,6 +54,11 @@ describe("a mistake is told with its place and remedy", () => {
     [`${cuda}memoryShare: 0\n`, /^e\.yaml:2:14 memoryShare: expected a value between 0 \(excluded\) and 1; got 0$/],
     [`${cuda}cards: []\n`, /^e\.yaml:2:1 cards: expected at least one value; got \[\]$/],
     [`${cuda}cards: [1, 1]\n`, /^e\.yaml:2:1 cards: expected values that differ; got \[1,1\]$/],
+    [
+      `${cuda}cards: [0, GPU-8932f937]\n`,
+      /^e\.yaml:2:1 cards: expected cards all by number or all by name: .*two tasks/
+    ],
+    [`${cuda}cards: [GPU-8932F937-ab, GPU-8932f937]\n`, /^e\.yaml:2:1 cards: expected cards that differ: a name that/],
     [`${cuda}cards: [0, -1]\n`, /^e\.yaml:2:12 cards\.1: expected a card's number, or its name as `nvidia-smi -L`/],
     [`${cuda}cards: [gpu0]\n`, /^e\.yaml:2:9 cards\.0: .*\(GPU-\.\.\.\); got gpu0$/],
     [`${cuda}mesh: { tensor: 2 }\n`, /^e\.yaml:2:9 mesh\.tensor: no key tensor here \(known: data, fsdp, model\)$/],
@@ -97,9 +102,11 @@ describe("a right file", () => {
   })
 
   it("is told in one line", async () => {
-    const whole = await load(`${cuda}cards: [2, GPU-8932f937]\ndevices: 2\njobs: 1\nmemoryShare: 0.5\n`)
-    expect(executorText(whole)).toBe("xla:cuda, cards 2 GPU-8932f937, data=2, 1 job at most, 0.5 of a card's memory")
-    expect(whole.cards).toEqual(["2", "GPU-8932f937"])
+    const whole = await load(`${cuda}cards: [GPU-1b, GPU-8932f937]\ndevices: 2\njobs: 1\nmemoryShare: 0.5\n`)
+    expect(executorText(whole)).toBe(
+      "xla:cuda, cards GPU-1b GPU-8932f937, data=2, 1 job at most, 0.5 of a card's memory"
+    )
+    expect(whole.cards).toEqual(["GPU-1b", "GPU-8932f937"])
     // what the device reads of the environment takes every share that a file may have
     expect(memoryShare(`${whole.memoryShare}`)).toBe(0.5)
     expect(executorText(await load("jobs: 3\n"))).toBe("auto, 3 jobs at most")

@@ -176,6 +176,10 @@ describe("tasks on cards", () => {
       // whether the index can do without it or not
       yield* Fiber.await(run)
       assert.isFalse(alive(pid))
+      // what broke off has an end all the same, which says why
+      const [end, ...more] = runLines(warehouse, "attempt-end")
+      assert.deepStrictEqual([end?.["attempt"], end?.["state"], more.length], [attempt, "failed", 0])
+      assert.match(JSON.stringify(end?.["error"]), /a bug in the runner.*EISDIR/)
     })
   )
 

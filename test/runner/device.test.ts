@@ -9,7 +9,7 @@ import { plan } from "../../src/dsl/plan.ts"
 import { readJournal } from "../../src/runner/journal.ts"
 import { warehouseLookup } from "../../src/runner/lookup.ts"
 import { cpuSlots, slotsOf } from "../../src/runner/supervisor.ts"
-import { runPlan } from "../support/counted.ts"
+import { runLines, runPlan } from "../support/counted.ts"
 import { freshFolder } from "../support/folders.ts"
 
 const fresh = freshFolder("device")
@@ -110,19 +110,31 @@ describe("from YAML to a device", () => {
       const shares = asked.map(({ batchShare }) => batchShare ?? 1)
       /** For each attempt whose checkpoint it goes on from, counted. */
       const resumes = asked.map((one) => ids.indexOf(one.resumes?.attempt))
+      const linesOf = (id: string) => readJournal(join(warehouse, "attempts", id, "journal.ndjson")).lines
+      /** What the event says that each attempt's device was given. */
+      const noted = ids.map((id) => {
+        const device = linesOf(id).find(({ value }) => value["name"] === "device")?.value["detail"]
+        return (device as { readonly batchShare?: number } | undefined)?.batchShare
+      })
       const left = ids.filter((id) => existsSync(join(warehouse, "attempts", id, "checkpoint")))
       const notices = events.flatMap((event) => (event.type === "notice" ? [event.message] : []))
       const failures = events.flatMap((event) => (event.type === "task" && event.failure ? [event.failure] : []))
-      return { summary, shares, resumes, left, notices, failures }
+      return { summary, shares, noted, resumes, left, notices, failures }
     })
 
   it.live.skipIf("missing" in locatePlugin(cpuPlugin))(
     "what does not fit a device's memory is tried again with half of the micro-batch, and the run says so",
     () =>
       Effect.gen(function* () {
-        const { left, notices, resumes, shares, summary } = yield* measured(fresh(), "xla:cpu", "measure.room=0.25")
+        const { left, noted, notices, resumes, shares, summary } = yield* measured(
+          fresh(),
+          "xla:cpu",
+          "measure.room=0.25"
+        )
         assert.deepInclude(summary, { ran: 1, failed: 0 })
         assert.deepStrictEqual(shares, [1, 0.5, 0.25])
+        // where SQL sees it: the attempt's event `device`
+        assert.deepStrictEqual(noted, [undefined, 0.5, 0.25])
         assert.deepStrictEqual(resumes, [-1, 0, 1])
         assert.deepStrictEqual(left, [])
         assert.match(
@@ -132,19 +144,50 @@ describe("from YAML to a device", () => {
       })
   )
 
-  it.live(
-    "a device that is lost in mid-step is a failed attempt with its cause; the next run goes on from the checkpoint",
+  it.live.skipIf("missing" in locatePlugin(cpuPlugin))(
+    "a device that is lost in mid-step is tried once more in a new process, from the checkpoint, and the run says so",
     () =>
       Effect.gen(function* () {
         const warehouse = fresh()
-        const first = yield* measured(warehouse, "cpu", "measure.lost=true")
+        const once = yield* measured(warehouse, "xla:cpu", "measure.lost=once")
+        assert.deepInclude(once.summary, { ran: 1, failed: 0 })
+        assert.deepStrictEqual([once.resumes, once.shares, once.left], [[-1, 0], [1, 1], []])
+        assert.match(
+          once.notices.join(),
+          /measure [(]measure[)] lost its device.*in a new process.*CUDA_ERROR_LAUNCH_FAILED/
+        )
+        const pids = runLines(warehouse, "attempt").map((line) => line["pid"])
+        assert.strictEqual(new Set(pids).size, 2)
+        assert.deepStrictEqual(
+          runLines(warehouse, "attempt-end").map((line) => [
+            line["state"],
+            (line["error"] as { readonly tag: string } | undefined)?.tag
+          ]),
+          [
+            ["failed", "DeviceLost"],
+            ["done", undefined]
+          ]
+        )
+        const always = yield* measured(fresh(), "xla:cpu", "measure.lost=always")
+        assert.deepInclude(always.summary, { ran: 0, failed: 1 })
+        assert.deepStrictEqual(always.resumes, [-1, 0])
+        assert.strictEqual(always.failures[0]?.tag, "DeviceLost")
+      })
+  )
+
+  it.live(
+    "on the CPU a device that is lost is a failed attempt with its cause; the next run goes on from the checkpoint",
+    () =>
+      Effect.gen(function* () {
+        const warehouse = fresh()
+        const first = yield* measured(warehouse, "cpu", "measure.lost=once")
         assert.deepInclude(first.summary, { ran: 0, failed: 1 })
-        assert.strictEqual(first.failures[0]?.tag, "DeviceError")
+        assert.strictEqual(first.failures[0]?.tag, "DeviceLost")
         assert.match(
           first.failures[0]!.message,
           /^The device was lost while program measure ran, .*: CUDA_ERROR_LAUNCH_FAILED\. The next run goes on from the last/
         )
-        const second = yield* measured(warehouse, "cpu", "measure.lost=true")
+        const second = yield* measured(warehouse, "cpu", "measure.lost=once")
         assert.deepInclude(second.summary, { ran: 1, failed: 0 })
         assert.deepStrictEqual([second.resumes, second.left], [[-1, 0], []])
       })

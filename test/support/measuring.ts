@@ -17,18 +17,18 @@ const measure = Stage.make("measure", {
   params: Param.struct({
     size: Param.int(3, "elements", { min: 1 }),
     room: Param.number(1, "the largest share of a micro-batch that fits the device's memory", { min: 0 }),
-    lost: Param.boolean(false, "the device goes away after the first checkpoint")
+    lost: Param.literal(["never", "once", "always"], "never", "the device goes away after the first checkpoint")
   }),
   inputs: {},
   outputs: { report: Report },
   device: true,
   run: Effect.fnUntraced(function* ({ params, outputs }) {
     const device = yield* Device
-    const resumed = params.lost ? yield* Task.use((task) => task.resume) : Option.none()
+    const resumed = params.lost !== "never" ? yield* Task.use((task) => task.resume) : Option.none()
     yield* Task.use((task) =>
       task.checkpoint(1, {}, (dir) => Effect.sync(() => writeFileSync(join(dir, "state"), "1")))
     )
-    if (params.lost && Option.isNone(resumed)) {
+    if (params.lost === "always" || (params.lost === "once" && Option.isNone(resumed))) {
       return yield* deviceError(new DeviceLost({ program: "program measure", detail: "CUDA_ERROR_LAUNCH_FAILED" }))
     }
     if ((device.info.batch ?? usualBatch).places > params.room * usualBatch.places) {

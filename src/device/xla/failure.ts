@@ -1,36 +1,13 @@
 /** How XLA words its failures. */
 import { AdapterBusy, type DeviceError, deviceError, LibraryMissing } from "../DeviceError.ts"
 import { failureBy } from "../failure.ts"
+import { isLost } from "../lost.ts"
 import { codes, PjrtFailure } from "./pjrt.ts"
 
 const isMemory = (error: Error): boolean =>
   /out of memory/i.test(error.message) ||
   // a kernel's shared memory is no matter of the batch
   (error instanceof PjrtFailure && error.code === codes.resourceExhausted && !/shared memory/i.test(error.message))
-
-/**
- * Errors of CUDA after which a process can use the card no more (cuda.h: "the context cannot be used"), and what the driver
- * says of a card that fell off its bus.
- */
-const lost = [
-  "ILLEGAL_ADDRESS",
-  "ILLEGAL_INSTRUCTION",
-  "MISALIGNED_ADDRESS",
-  "INVALID_ADDRESS_SPACE",
-  "INVALID_PC",
-  "HARDWARE_STACK_ERROR",
-  "LAUNCH_FAILED",
-  "LAUNCH_TIMEOUT",
-  "ASSERT",
-  "ECC_UNCORRECTABLE",
-  "NVLINK_UNCORRECTABLE",
-  "CONTAINED",
-  "EXTERNAL_DEVICE",
-  "CONTEXT_IS_DESTROYED",
-  "DEVICE_UNAVAILABLE"
-]
-const isLost = (message: string): boolean =>
-  new RegExp(`CUDA_ERROR_(?:${lost.join("|")})\\b`).test(message) || /GPU is lost|fallen off the bus/i.test(message)
 
 /** The error for a plugin that gives no client: whether its card is in use, or there is none for it. */
 export const openFailure = (provider: string, { code, message }: PjrtFailure): DeviceError =>

@@ -55,7 +55,10 @@ describe("a device that is lost in mid-step", () => {
     "Failed to launch CUDA kernel: fusion_1560 with block dimensions: 160x1x1: CUDA_ERROR_ILLEGAL_ADDRESS: an illegal memory access was encountered.",
     "Could not synchronize CUDA stream: CUDA_ERROR_LAUNCH_FAILED: unspecified launch failure",
     "failed to query event: CUDA_ERROR_ECC_UNCORRECTABLE: uncorrectable ECC error encountered",
-    "Unable to determine the device handle for GPU 0000:03:00.0: GPU is lost.  Reboot the system to recover this GPU"
+    "Unable to determine the device handle for GPU 0000:03:00.0: GPU is lost.  Reboot the system to recover this GPU",
+    "CUDNN_STATUS_EXECUTION_FAILED in external/xla/xla/stream_executor/cuda/cuda_dnn.cc(5172): 'cudnnBackendExecute'",
+    "cudaErrorIllegalAddress: an illegal memory access was encountered",
+    "Failed to retrieve the context: device lost"
   ])("%s", (said) => {
     const { message, reason } = running(said)
     expect(reason).toMatchObject({ _tag: "DeviceLost", program: "program policy.accumulate" })
@@ -63,6 +66,18 @@ describe("a device that is lost in mid-step", () => {
       /^The device was lost while program policy\.accumulate ran.*goes on from the last checkpoint.*Xid/
     )
     expect(message).toContain(said.replace(/\.$/, ""))
+  })
+
+  it("is what a plugin means by an execution that ended as UNAVAILABLE; one that was refused is none", () => {
+    const ended = (code: number) =>
+      deviceFailure("p", "run")(new PjrtFailure("Event_Await", code, "slice 0 went away")).reason._tag
+    expect([ended(14), ended(10), ended(15), ended(13), ended(3)]).toEqual([
+      "DeviceLost",
+      "DeviceLost",
+      "DeviceLost",
+      "RunFailed",
+      "RunFailed"
+    ])
   })
 
   it("may be noticed when a tensor is read", () => {
