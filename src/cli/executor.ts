@@ -62,11 +62,27 @@ const fileFor = Effect.fnUntraced(function* (near: string, json: boolean) {
   return said
 })
 
-/** The environment that an executor file asks for. */
-export const environmentOf = (said: Pick<Executor, "cards" | "memoryShare"> | undefined) => ({
-  ...(said?.cards === undefined ? {} : { CUDA_VISIBLE_DEVICES: said.cards.join(",") }),
-  ...(said?.memoryShare === undefined ? {} : { OVERTONE_GPU_MEMORY: `${said.memoryShare}` })
-})
+/**
+ * The environment that an executor file asks for. Cards and memory are in place of what is there; of several hosts it says what
+ * the environment leaves open, as a scheduler knows better which one this is.
+ */
+export const environmentOf = (
+  said: Pick<Executor, "cards" | "hosts" | "memoryShare"> | undefined,
+  there: Readonly<Record<string, string | undefined>> = process.env
+): Readonly<Record<string, string>> => {
+  const open = {
+    OVERTONE_COORDINATOR: said?.hosts?.coordinator,
+    OVERTONE_HOSTS: said?.hosts?.count,
+    OVERTONE_HOST_ID: said?.hosts?.id,
+    OVERTONE_HOSTS_SECRET: said?.hosts?.secret
+  }
+  const hosts = Object.entries(open).filter(([name, value]) => value !== undefined && !there[name]?.trim())
+  return {
+    ...(said?.cards === undefined ? {} : { CUDA_VISIBLE_DEVICES: said.cards.join(",") }),
+    ...(said?.memoryShare === undefined ? {} : { OVERTONE_GPU_MEMORY: `${said.memoryShare}` }),
+    ...Object.fromEntries(hosts.map(([name, value]) => [name, `${value}`]))
+  }
+}
 
 /**
  * Where the tasks of a command run. Fails with what is wrong with flags or file.

@@ -1,6 +1,6 @@
 /**
- * `exp device hosts`: tries to make one client over the devices of several hosts, of which the environment speaks
- * (`device/hosts.ts`), and takes it apart again. Run on each of them at once. Tasks have one host in this version.
+ * `exp device hosts`: tries to make one client over the devices of several hosts, of which the environment
+ * or an executor file speaks (`device/hosts.ts`), and takes it apart again. Run on each of them at once. Tasks have one host in this version.
  */
 import { Console, Effect } from "effect"
 import { Command } from "effect/cli"
@@ -26,7 +26,8 @@ const tried = async (provider: string) => {
   ])
   try {
     const hosts = hostsOf(process.env)
-    if (hosts === undefined) return `no hosts are named: set ${variables} on each of them (docs/gpu.md, Several hosts)`
+    if (hosts === undefined)
+      return `no hosts are named: set ${variables} on each of them, or \`hosts\` in an executor file (docs/gpu.md, Several hosts)`
     const plugin = pluginOf(provider)!
     const { client, joined } = await openClientWith(plugin, { hosts })
     const { devices, devicesEverywhere } = client

@@ -16,7 +16,7 @@ export const oneHost = Effect.gen(function* () {
   if (named instanceof BadHosts) return yield* usage(named.message)
   if (named === undefined) return
   return yield* usage(
-    `OVERTONE_HOSTS=${named.count}: a task runs on one host in this version. Unset it, and run different experiments on ` +
-      "different hosts; `exp device hosts` tries a client over all of them"
+    `OVERTONE_HOSTS=${named.count}: a task runs on one host in this version. Unset it (or leave \`hosts\` out of the executor ` +
+      "file), and run different experiments on different hosts; `exp device hosts` tries a client over all of them"
   )
 })

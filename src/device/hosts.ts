@@ -1,7 +1,8 @@
 /**
  * Several hosts: one process on each, told apart by number, that find each other at the address of host 0 (JAX's coordinator
  * address). What one process has to know of that, and where it is said: four environment variables, which a scheduler sets
- * (under Slurm OVERTONE_HOST_ID is SLURM_PROCID). Pure; who joins is `xla/hosts/join.ts`.
+ * (under Slurm OVERTONE_HOST_ID is SLURM_PROCID), or the key `hosts` of an executor file, which fills in those that are not
+ * set (`cli/executor.ts`). Pure; who joins is `xla/hosts/join.ts`.
  *
  *   OVERTONE_COORDINATOR   HOST:PORT of host 0, as the others reach it
  *   OVERTONE_HOSTS         how many there are
@@ -32,14 +33,12 @@ export const addressText = ({ host, port }: Hosts["coordinator"]): string =>
 export const isLoopback = (host: string): boolean =>
   host === "localhost" || host === "::1" || /^127(\.\d{1,3}){3}$/.test(host)
 
-const address = (text: string): Hosts["coordinator"] => {
+/** What `addressText` writes, read; undefined where it is none. */
+export const addressOf = (text: string): Hosts["coordinator"] | undefined => {
   const [, bracketed, plain, digits] = /^(?:\[([^\]]+)\]|([^:[\]\s]+)):(\d{1,5})$/.exec(text.trim()) ?? []
   const host = bracketed ?? plain
   const port = Number(digits)
-  if (host === undefined || !(port >= 1 && port <= 65_535)) {
-    throw new BadHosts(`OVERTONE_COORDINATOR=${text} is no address of host 0: write HOST:PORT, as node0:7788`)
-  }
-  return { host, port }
+  return host !== undefined && port >= 1 && port <= 65_535 ? { host, port } : undefined
 }
 
 const whole = (text: string): number => (/^\s*\d{1,6}\s*$/.test(text) ? Number(text) : Number.NaN)
@@ -72,5 +71,9 @@ export const hostsOf = (environment: Readonly<Record<string, string | undefined>
   if (!(id < count)) {
     throw new BadHosts(`OVERTONE_HOST_ID=${hostId} is none of ${count} hosts: write a number from 0 to ${count - 1}`)
   }
-  return { coordinator: address(coordinator), count, id, secret: environment["OVERTONE_HOSTS_SECRET"] ?? "" }
+  const address = addressOf(coordinator)
+  if (address === undefined) {
+    throw new BadHosts(`OVERTONE_COORDINATOR=${coordinator} is no address of host 0: write HOST:PORT, as node0:7788`)
+  }
+  return { coordinator: address, count, id, secret: environment["OVERTONE_HOSTS_SECRET"] ?? "" }
 }

@@ -7,10 +7,12 @@
  *     mesh: { data: 2, model: 2 }
  *     jobs: 1
  *     memoryShare: 0.8
+ *     hosts: { coordinator: "node0:7788", count: 2 }
  */
-import { existsSync } from "node:fs"
-import { join } from "node:path"
+import { existsSync, readFileSync } from "node:fs"
+import { dirname, join, resolve } from "node:path"
 import { Effect, Schema } from "effect"
+import { addressOf } from "../device/hosts.ts"
 import { type Mesh, meshAxes, meshDevices, meshText } from "../device/mesh.ts"
 import { misfit } from "../device/misfit.ts"
 import { checkedFiles } from "./checkedFile.ts"
@@ -59,6 +61,26 @@ const card = Schema.Union([Schema.Int, Schema.String]).check(
     message: "expected a card's number, or its name as `nvidia-smi -L` says it (GPU-...)"
   })
 )
+const hosts = Schema.Struct({
+  coordinator: Schema.String.annotate({
+    description: "Host 0 as the others reach it, and a free port of it; OVERTONE_COORDINATOR wins"
+  }).check(
+    Schema.makeFilter((text) => addressOf(text) !== undefined, {
+      message: "expected HOST:PORT of host 0, as node0:7788"
+    })
+  ),
+  count: count.annotate({ description: "How many hosts there are; OVERTONE_HOSTS wins" }),
+  id: Schema.optionalKey(
+    Schema.Int.check(Schema.isGreaterThanOrEqualTo(0)).annotate({
+      description: "This host's number from 0, where the file is this host's alone; OVERTONE_HOST_ID wins"
+    })
+  ),
+  secretFile: Schema.optionalKey(
+    Schema.String.annotate({
+      description: "A file with the word that all share, beside this one or absolute; OVERTONE_HOSTS_SECRET wins"
+    })
+  )
+}).annotate({ description: "One client over several hosts (`exp device hosts`); tasks run on one in this version" })
 const axes = {
   data: "Devices that each take a share of every batch",
   fsdp: "The same, each keeping a share of weights and optimizer",
@@ -72,7 +94,7 @@ export const ExecutorFile = Schema.Struct({
   ),
   cards: Schema.optionalKey(
     Schema.Array(card)
-      .check(distinct, some, ...cardsApart)
+      .check(...cardsApart, distinct, some)
       .annotate({ description: "The cards that may be used, by number or name; in place of CUDA_VISIBLE_DEVICES" })
   ),
   devices: Schema.optionalKey(
@@ -90,7 +112,8 @@ export const ExecutorFile = Schema.Struct({
     Schema.Finite.check(Schema.isBetween({ minimum: 0, maximum: 1, exclusiveMinimum: true })).annotate({
       description: "The share of a card's memory that a task takes at once (0.9); in place of OVERTONE_GPU_MEMORY"
     })
-  )
+  ),
+  hosts: Schema.optionalKey(hosts)
 }).annotate({ description: "Where tasks run, not what they are: no key and no result depends on it but by rounding" })
 
 /** What a file says, checked. */
@@ -104,6 +127,15 @@ export interface Executor {
   readonly mesh: Mesh | undefined
   readonly jobs: number | undefined
   readonly memoryShare: number | undefined
+  readonly hosts:
+    | {
+        /** HOST:PORT. */
+        readonly coordinator: string
+        readonly count: number
+        readonly id: number | undefined
+        readonly secret: string | undefined
+      }
+    | undefined
 }
 
 /** The one that is used where no other is named, in the project's root. */
@@ -123,7 +155,8 @@ export const loadExecutor = Effect.fn("dsl.loadExecutor")(function* (file: strin
   if (root === undefined || problems.length > 0) return yield* new InvalidExecutor({ errors: tidy(problems) })
   const said = plain(root) as typeof ExecutorFile.Type
   const mesh = meshOf(said)
-  const unfit = disagreements(root, said, mesh)
+  const secret = secretOf(said, file)
+  const unfit = [...disagreements(root, said, mesh), ...hostProblems(root, said, secret)]
   if (unfit.length > 0) return yield* new InvalidExecutor({ errors: tidy(unfit) })
   const executor: Executor = {
     file,
@@ -131,7 +164,16 @@ export const loadExecutor = Effect.fn("dsl.loadExecutor")(function* (file: strin
     cards: said.cards?.map(String),
     mesh: mesh !== undefined && meshDevices(mesh) > 1 ? mesh : undefined,
     jobs: said.jobs,
-    memoryShare: said.memoryShare
+    memoryShare: said.memoryShare,
+    hosts:
+      said.hosts === undefined
+        ? undefined
+        : {
+            coordinator: said.hosts.coordinator,
+            count: said.hosts.count,
+            id: said.hosts.id,
+            secret: secret === undefined || "missing" in secret ? undefined : secret.word
+          }
   }
   return executor
 })
@@ -173,12 +215,56 @@ const disagreements = (
   return problems
 }
 
+/** The word that all hosts share, from its file; or why it is not there. Undefined where no file is named. */
+const secretOf = ({ hosts }: typeof ExecutorFile.Type, file: string) => {
+  if (hosts?.secretFile === undefined) return undefined
+  const path = resolve(dirname(file), hosts.secretFile)
+  try {
+    const word = readFileSync(path, "utf8").trim()
+    return word === "" ? { missing: `${path} is empty` } : { word }
+  } catch (cause) {
+    const code = cause instanceof Error && "code" in cause ? cause.code : undefined
+    return { missing: code === "ENOENT" ? `there is no file ${path}` : `${path} cannot be read (${String(code)})` }
+  }
+}
+
+/** What is wrong with several hosts that is right by its shape. */
+const hostProblems = (
+  root: LocatedMap,
+  { device = "auto", hosts: said }: typeof ExecutorFile.Type,
+  secret: ReturnType<typeof secretOf>
+): ReadonlyArray<Problem> => {
+  if (said === undefined) return []
+  const entry = child(root, "hosts")!
+  const within = (key: string, message: string, hint: string): Problem => {
+    const place = entry.value._tag === "Map" ? child(entry.value, key)?.value.at : undefined
+    return problemAt(place ?? entry.key, message, hint)
+  }
+  const problems: Array<Problem> = []
+  if (!device.startsWith("xla:")) {
+    const provider = device === "auto" ? "cpu" : device
+    problems.push(problemAt(entry.key, `${provider} is of one host`, "write device: xla:cuda, or leave hosts out"))
+  }
+  if (said.id !== undefined && said.id >= said.count) {
+    problems.push(
+      within("id", `${said.count} hosts have no number ${said.id}`, `write one from 0 to ${said.count - 1}`)
+    )
+  }
+  if (secret !== undefined && "missing" in secret) {
+    problems.push(within("secretFile", secret.missing, "name the file with the word, or set OVERTONE_HOSTS_SECRET"))
+  }
+  return problems
+}
+
 /** One line for people: `xla:cuda, cards 0 1, fsdp=2, 1 job at most, 0.8 of a card's memory`. */
-export const executorText = ({ cards, device, jobs, memoryShare, mesh }: Executor): string =>
+export const executorText = ({ cards, device, hosts, jobs, memoryShare, mesh }: Executor): string =>
   [
     device,
     ...(cards === undefined ? [] : [`card${cards.length === 1 ? "" : "s"} ${cards.join(" ")}`]),
     ...(mesh === undefined ? [] : [meshText(mesh)]),
     ...(jobs === undefined ? [] : [`${jobs} job${jobs === 1 ? "" : "s"} at most`]),
-    ...(memoryShare === undefined ? [] : [`${memoryShare} of a card's memory`])
+    ...(memoryShare === undefined ? [] : [`${memoryShare} of a card's memory`]),
+    ...(hosts === undefined
+      ? []
+      : [`${hosts.id === undefined ? "" : `host ${hosts.id} of `}${hosts.count} hosts at ${hosts.coordinator}`])
   ].join(", ")

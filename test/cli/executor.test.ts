@@ -4,6 +4,7 @@ import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { environmentOf, under } from "../../src/cli/executor.ts"
+import { hostsOf } from "../../src/device/hosts.ts"
 import { cpuPlugin, cudaPlugin, locatePlugin } from "../../src/device/xla/plugins.ts"
 import { freshFolder } from "../support/folders.ts"
 import { exp, json } from "./support.ts"
@@ -171,9 +172,30 @@ describe("doctor", () => {
 })
 
 describe("the environment that a file asks for", () => {
+  it("says of several hosts what the one that is there leaves open", () => {
+    const hosts = { coordinator: "node0:7788", count: 4, id: 3, secret: "word" }
+    const of = (there: Readonly<Record<string, string>>) =>
+      environmentOf({ cards: undefined, memoryShare: undefined, hosts }, there)
+    const all = {
+      OVERTONE_COORDINATOR: "node0:7788",
+      OVERTONE_HOSTS: "4",
+      OVERTONE_HOST_ID: "3",
+      OVERTONE_HOSTS_SECRET: "word"
+    }
+    assert.deepStrictEqual(of({ OVERTONE_HOSTS: " " }), all)
+    const { OVERTONE_HOST_ID: _, OVERTONE_HOSTS_SECRET: __, ...rest } = all
+    assert.deepStrictEqual(of({ OVERTONE_HOST_ID: "0", OVERTONE_HOSTS_SECRET: "other" }), rest)
+    assert.deepStrictEqual(hostsOf({ ...of({ OVERTONE_HOST_ID: "0" }), OVERTONE_HOST_ID: "0" }), {
+      coordinator: { host: "node0", port: 7788 },
+      count: 4,
+      id: 0,
+      secret: "word"
+    })
+  })
+
   it.live("wins over the one that is there while the command runs, and is put back, whatever happens", () =>
     Effect.gen(function* () {
-      const asked = environmentOf({ cards: ["2", "5"], memoryShare: 0.4 })
+      const asked = environmentOf({ cards: ["2", "5"], memoryShare: 0.4, hosts: undefined })
       assert.deepStrictEqual(asked, { CUDA_VISIBLE_DEVICES: "2,5", OVERTONE_GPU_MEMORY: "0.4" })
       assert.deepStrictEqual(environmentOf(undefined), {})
       const names = Object.keys(asked)

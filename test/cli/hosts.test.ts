@@ -1,5 +1,5 @@
 /** Several hosts on the command line: a run says that it has one, and what is wrong with the environment comes before any waiting. */
-import { existsSync, mkdtempSync, rmSync } from "node:fs"
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
@@ -35,6 +35,21 @@ describe("several hosts", () => {
 
   it.live("a run of one of several hosts ends before any task", () =>
     ends(["run", climb], two, /OVERTONE_HOSTS=2: a task runs on one host in this version\. Unset it/)
+  )
+
+  it.live("an executor file may name them: a run ends as it does, and a number that is not said is asked for", () =>
+    Effect.gen(function* () {
+      const file = join(home, "hosts.yaml")
+      writeFileSync(file, 'device: xla:cpu\nhosts: { coordinator: "127.0.0.1:9", count: 2 }\n')
+      const where = ["--executor", file]
+      yield* ends(
+        [...where, "run", climb],
+        { OVERTONE_HOST_ID: "1" },
+        /OVERTONE_HOSTS=2: .*`hosts` out of the executor/
+      )
+      yield* ends([...where, "device", "hosts"], { OVERTONE_HOST_ID: "" }, /OVERTONE_HOSTS=2 needs OVERTONE_HOST_ID/)
+      yield* ends([...where, "device", "hosts"], { OVERTONE_HOST_ID: "2" }, /OVERTONE_HOST_ID=2 is none of 2 hosts/)
+    })
   )
 
   it.live("half of what has to be said is refused", () =>

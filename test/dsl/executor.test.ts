@@ -59,6 +59,27 @@ describe("a mistake is told with its place and remedy", () => {
       /^e\.yaml:2:1 cards: expected cards all by number or all by name: .*two tasks/
     ],
     [`${cuda}cards: [GPU-8932F937-ab, GPU-8932f937]\n`, /^e\.yaml:2:1 cards: expected cards that differ: a name that/],
+    [
+      `${cuda}hosts: { coordinator: node0, count: 2 }\n`,
+      /^e\.yaml:2:23 hosts\.coordinator: expected HOST:PORT of host 0/
+    ],
+    [`${cuda}hosts: { count: 2 }\n`, /^e\.yaml:2:\d+ hosts.*coordinator is missing/],
+    [
+      `${cuda}hosts: { coordinator: "node0:1", count: 2, id: 2 }\n`,
+      /^e\.yaml:2:\d+ hosts\.id: 2 hosts have no number 2 \(write one from 0 to 1\)$/
+    ],
+    [
+      `${cuda}hosts: { coordinator: "node0:1", count: 2, secret: word }\n`,
+      /^e\.yaml:2:\d+ hosts\.secret: no key secret here \(known: coordinator, count, id, secretFile\)$/
+    ],
+    [
+      `${cuda}hosts: { coordinator: "node0:1", count: 2, secretFile: none }\n`,
+      /^e\.yaml:2:\d+ hosts\.secretFile: there is no file .*none \(name the file.*OVERTONE_HOSTS_SECRET\)$/
+    ],
+    [
+      `hosts: { coordinator: "node0:1", count: 2 }\n`,
+      /^e\.yaml:1:1 hosts: cpu is of one host \(write device: xla:cuda/
+    ],
     [`${cuda}cards: [0, -1]\n`, /^e\.yaml:2:12 cards\.1: expected a card's number, or its name as `nvidia-smi -L`/],
     [`${cuda}cards: [gpu0]\n`, /^e\.yaml:2:9 cards\.0: .*\(GPU-\.\.\.\); got gpu0$/],
     [`${cuda}mesh: { tensor: 2 }\n`, /^e\.yaml:2:9 mesh\.tensor: no key tensor here \(known: data, fsdp, model\)$/],
@@ -110,6 +131,17 @@ describe("a right file", () => {
     // what the device reads of the environment takes every share that a file may have
     expect(memoryShare(`${whole.memoryShare}`)).toBe(0.5)
     expect(executorText(await load("jobs: 3\n"))).toBe("auto, 3 jobs at most")
+  })
+
+  it("may name several hosts; their word stands in a file beside it", async () => {
+    const dir = fresh()
+    writeFileSync(join(dir, "word"), "open sesame\n")
+    const hosts = 'hosts: { coordinator: "node0:7788", count: 4, id: 3, secretFile: word }'
+    writeFileSync(join(dir, "e.yaml"), `${cuda}${hosts}\n`)
+    const said = await Effect.runPromise(loadExecutor(join(dir, "e.yaml")))
+    expect(said.hosts).toEqual({ coordinator: "node0:7788", count: 4, id: 3, secret: "open sesame" })
+    expect(executorText(said)).toBe("xla:cuda, host 3 of 4 hosts at node0:7788")
+    expect((await load(`${cuda}hosts: { coordinator: "[fe80::1]:1", count: 2 }\n`)).hosts).toMatchObject({ count: 2 })
   })
 
   it("is looked for in the project's root", () => {
