@@ -96,16 +96,23 @@ const rated = <E1, E2, R>(
 type Computing<A> = Effect.Effect<A, unknown, Device | FileSystem | Scope.Scope>
 
 const inBf16 =
-  (work: (setting: Setting) => Computing<unknown>): Step =>
+  (work: (setting: Setting) => Computing<unknown>, loopWeights?: number): Step =>
   (setting) =>
-    work(setting).pipe(Effect.scoped, Effect.provide(Layer.merge(NodeFileSystem.layer, deviceOf(setting, "bf16"))))
+    work(setting).pipe(
+      Effect.scoped,
+      Effect.provide(Layer.merge(NodeFileSystem.layer, deviceOf(setting, "bf16", loopWeights)))
+    )
 
 const repeatsOf = (name: ShapeName) => (setting: Setting) => shapeOf(name, setting.tiny).repeats
 
 /** Places of a batch: what training computes, prompts included. */
 const places = ({ answer, prompt, rows }: Shape) => rows * (prompt + answer - 1)
 
-const updating = (name: ShapeName, adapted: boolean): Step =>
+/** How training has the layers: as the device would, as a loop, or one after the other. */
+export type Layers = "chosen" | "loop" | "unrolled"
+const loopWeights = { chosen: undefined, loop: Number.POSITIVE_INFINITY, unrolled: 0 } as const
+
+const updating = (name: ShapeName, adapted: boolean, layers: Layers): Step =>
   inBf16(
     rated(
       Effect.fnUntraced(function* (setting: Setting) {
@@ -123,11 +130,12 @@ const updating = (name: ShapeName, adapted: boolean): Step =>
         return { once: Effect.as(trainer.update(batch), places(shape)) }
       }),
       repeatsOf(name)
-    )
+    ),
+    loopWeights[layers]
   )
 
-export const sftStep = (name: ShapeName): Step => updating(name, false)
-export const loraStep = (name: ShapeName): Step => updating(name, true)
+export const sftStep = (name: ShapeName, layers: Layers = "chosen"): Step => updating(name, false, layers)
+export const loraStep = (name: ShapeName, layers: Layers = "chosen"): Step => updating(name, true, layers)
 
 const sampling = (shape: Shape, rows: number) => ({
   seed: 0,

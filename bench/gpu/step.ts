@@ -30,6 +30,10 @@ const known: Readonly<Record<string, Step>> = {
   attention: fused,
   "0.5B logprobs": logprobsStep("0.5B"),
   "0.5B decode 64 f32": decodeStep("0.5B", 64, "f32"),
+  // what the loop over layers that the device chooses for 0.5B costs or gains, and what it would for 3B
+  "0.5B sft unrolled": sftStep("0.5B", "unrolled"),
+  "0.5B lora unrolled": loraStep("0.5B", "unrolled"),
+  "3B lora loop": loraStep("3B", "loop"),
   ...Object.fromEntries(
     shapeNames.flatMap(
       (shape): ReadonlyArray<readonly [string, Step]> => [

@@ -23,7 +23,7 @@ export const steps: ReadonlyArray<PlannedStep> = [
   ...of("a", 180, "attention"),
   ...of("b", 180, "0.5B logprobs"),
   ...shapeNames.flatMap((shape) => of("b", 240, ...[...training, ...decoding].map((work) => `${shape} ${work}`))),
-  ...of("b", 180, "0.5B decode 64 f32"),
+  ...of("b", 180, "0.5B decode 64 f32", "0.5B sft unrolled", "0.5B lora unrolled", "3B lora loop"),
   ...of("c", 60, "peer versions"),
   ...shapeNames.flatMap((shape) => of("c", 120, ...[...training, ...decoding].map((work) => `${shape} ${work}`))),
   ...of("c", 120, "0.5B trl sft")
