@@ -16,6 +16,7 @@ import { PjrtFailure } from "../../../src/device/xla/pjrt.ts"
 import { cudaCompiler, locateCompiler } from "../../../src/device/xla/plugins.ts"
 import { XlaDevice } from "../../../src/device/xla/XlaDevice.ts"
 import { decoderParameters } from "../../../src/models/decoder.ts"
+import type { DecoderConfig } from "../../../src/models/decoderConfig.ts"
 import { embed, encoderParameters } from "../../../src/models/encoder.ts"
 import type { EncoderConfig } from "../../../src/models/encoderConfig.ts"
 import { decodeFlops, trainingFlops } from "../../../src/models/flops.ts"
@@ -73,11 +74,13 @@ const config = decoderOf({
   maxPositions: 1024
 })
 const table = decoderParameters(config)
-const training = backwardProgram({
-  name: "small",
-  table,
-  build: (inputs) => policyLoss(config, inputs, sft(), { recompute: true })
-})
+const trainingOf = (own: DecoderConfig, loop = false) =>
+  backwardProgram({
+    name: "small",
+    table: decoderParameters(own),
+    build: (inputs) => policyLoss(own, inputs, sft(), { recompute: true, loop })
+  })
+const training = trainingOf(config)
 
 /** y = x w in bf16, three times over by a loop, over a donated x. */
 const module = `module {
@@ -173,30 +176,43 @@ describe.skipIf(absent !== undefined)(titled("compiling for an H100 without one"
     expect(error.message).toMatch(/xla:cuda gives no device: No visible GPU devices/)
   })
 
-  it("training in bf16: nothing multiplied in float32, attention by cuDNN, every gradient in place, operations as by formula", async () => {
-    const topology = new Topology(pjrt(), h100)
-    // the program is padded, and attention still one call
-    const sizes = { time: 189, groups: 4, tokens: 256 }
-    const { compiled, written } = await compileFor(topology, training, sizes, { dtype: "bf16" })
-    const time = written.inputs.find(({ name }) => name === "ids")!.shape[2]!
-    expect(time).toBeGreaterThan(189)
-    const hlo = compiled.module()
-    const { attentionFlops, calls, products } = accountOf(hlo)
-    expect(new Set(products.map(({ dtype }) => dtype))).toEqual(new Set(["bf16"]))
-    // forward, and again in the derivative
-    expect(calls).toMatchObject({ __cudnn$fmhaSoftmax: 2, __cudnn$fmhaSoftmaxBackward: 1 })
-    expect(products.filter(({ shape }) => shape.dims.at(-1) === time)).toEqual([])
-    const expected = trainingFlops(config, { rows: 4, time, tokens: 256, rematerialised: true, rank: null })
-    // the head has one chunk here, whose logits XLA keeps for the derivative instead of computing them again
-    const again = 2 * 256 * config.vocabularySize * config.hiddenSize
-    expect(products.reduce((n, { flops }) => n + flops, 0)).toBe(expected.products - again)
-    expect(attentionFlops).toBe(expected.attention)
-    const gradients = written.inputs.flatMap(({ name }, i) => (name.startsWith("grad:") ? [i] : []))
-    expect(gradients.length).toBe(table.length)
-    expect(hlo.overwritten).toEqual(gradients)
-    compiled.destroy()
-    topology.destroy()
-  })
+  it.each([
+    ["", 1, false],
+    [", three layers as a loop", 3, true]
+  ] as const)(
+    "training in bf16%s: nothing multiplied in float32, attention by cuDNN, every gradient in place, operations as by formula",
+    async (_, layers, loop) => {
+      const topology = new Topology(pjrt(), h100)
+      const own = { ...config, layers }
+      const table = decoderParameters(own)
+      const training = trainingOf(own, loop)
+      // the program is padded, and attention still one call
+      const sizes = { time: 189, groups: 4, tokens: 256 }
+      const { compiled, written } = await compileFor(topology, training, sizes, { dtype: "bf16" })
+      const time = written.inputs.find(({ name }) => name === "ids")!.shape[2]!
+      expect(time).toBeGreaterThan(189)
+      const hlo = compiled.module()
+      const { attentionFlops, calls, products } = accountOf(hlo)
+      expect(new Set(products.map(({ dtype }) => dtype))).toEqual(new Set(["bf16"]))
+      // forward, and again in the derivative
+      expect(calls).toMatchObject({ __cudnn$fmhaSoftmax: 2 * layers, __cudnn$fmhaSoftmaxBackward: layers })
+      expect(products.filter(({ shape }) => shape.dims.at(-1) === time)).toEqual([])
+      const expected = trainingFlops(own, { rows: 4, time, tokens: 256, rematerialised: true, rank: null })
+      // the head has one chunk here, whose logits XLA keeps for the derivative instead of computing them again
+      const again = 2 * 256 * own.vocabularySize * own.hiddenSize
+      expect(products.reduce((n, { flops }) => n + flops, 0)).toBe(expected.products - again)
+      expect(attentionFlops).toBe(expected.attention)
+      const gradients = written.inputs.flatMap(({ name }, i) => (name.startsWith("grad:") ? [i] : []))
+      expect(gradients.length).toBe(table.length)
+      expect(hlo.overwritten).toEqual(gradients)
+      // a loop forward and a loop backward
+      const loops = hlo.entry.instructions.filter(({ opcode }) => opcode === "while")
+      expect(loops.length).toBe(loop ? 2 : 0)
+      compiled.destroy()
+      topology.destroy()
+    },
+    60_000
+  )
 
   it("32 steps of decoding in bf16: every cache written over in place, nothing multiplied in float32, operations as by formula", async () => {
     const steps = 32
