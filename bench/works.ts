@@ -200,17 +200,19 @@ const decoding = (config: DecoderConfig, batch: number, context: number): Work["
   })
 
 /** A new policy of the quickstart's size over invented words. */
-export const tinyPolicy = Effect.suspend(() =>
-  Policy.create({
-    config: tiny,
-    tokenizerFiles: wordLevelFiles({
-      phrases: [{ text: "<pad>", special: true }],
-      words: Array.from({ length: tiny.vocabularySize - 1 }, (_, i) => `w${i}`),
-      roles: { pad_token: "<pad>" }
-    }),
-    seed: 0
-  })
-)
+export const tinyPolicyOf = (own: Partial<DecoderConfig>) =>
+  Effect.suspend(() =>
+    Policy.create({
+      config: { ...tiny, ...own },
+      tokenizerFiles: wordLevelFiles({
+        phrases: [{ text: "<pad>", special: true }],
+        words: Array.from({ length: tiny.vocabularySize - 1 }, (_, i) => `w${i}`),
+        roles: { pad_token: "<pad>" }
+      }),
+      seed: 0
+    })
+  )
+export const tinyPolicy = tinyPolicyOf({})
 
 /** An update of the policy as stages do it: packing, gradients over micro-batches, AdamW. */
 const updating = (rows: number, prompt: number, completion: number): Work["prepare"] =>

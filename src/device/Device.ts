@@ -72,6 +72,15 @@ export interface Loaded {
   readonly inPlace: ReadonlyArray<string>
 }
 
+/** Elements that were asked for, and those that were computed: as many, and what fills them up to the sizes compiled for. */
+export interface Filled {
+  readonly wanted: number
+  readonly computed: number
+}
+
+/** The share of them that only fills up; 0 of none. */
+export const paddingOf = ({ computed, wanted }: Filled): number => (computed === 0 ? 0 : 1 - wanted / computed)
+
 export interface DeviceStats {
   readonly runs: number
   /** Milliseconds inside the library's own run call. */
@@ -87,9 +96,12 @@ export interface DeviceStats {
   readonly reloaded?: number
   /** Where several devices share programs: bytes that one of them got by collectives, all runs together. */
   readonly collectiveBytes?: number
-  /** Of the elements fed with varying sizes (tokens, and what goes with them), the share that only fills them up to the sizes compiled for. */
-  readonly paddingShare?: number
+  /** Where programs are compiled for sizes: elements fed with varying sizes, tokens and what goes with them. */
+  readonly tokenElements?: Filled
   /** The same of the keys and values that generation keeps, whose sizes have coarser steps. */
+  readonly cacheElements?: Filled
+  /** The shares of both that only fill up. */
+  readonly paddingShare?: number
   readonly cachePaddingShare?: number
   /** Bytes that went to the device's own memory and came from it, where it has one: tensors, feeds and outputs. */
   readonly copiedIn?: number
@@ -129,5 +141,10 @@ export class Device extends Context.Service<
       into?: Readonly<Record<string, DeviceTensor>>
     ): Effect.Effect<Readonly<Record<string, HostTensor>>, DeviceError>
     readonly stats: Effect.Effect<DeviceStats>
+    /**
+     * Where programs are compiled for sizes: the size that is computed for a dimension of a program that has `size` elements.
+     * Missing where every size is computed as it is.
+     */
+    readonly sizeFor?: (name: string, size: number) => number
   }
 >()("overtone/device/Device") {}

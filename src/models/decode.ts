@@ -136,20 +136,20 @@ export const decodeProgram = (config: DecoderConfig, choice: Choice, lora?: Lora
 }
 
 /**
- * Moves rows of the cache. Inputs: the cache [rows, ...], keep i32 [kept], and with `grow` added i32 [added], whose size is
- * the number of new places. Outputs: the cache of the kept rows, under the same names.
+ * Moves rows of the cache. Inputs: the cache [rows, ...], keep i32 [kept], and with `grow` grown i32 [grown], whose size is
+ * the number of places from then on. Outputs: the cache of the kept rows, under the same names.
  */
 export const moveProgram = (config: DecoderConfig, grow: boolean): Program => {
   const keep = input("keep", "i32", ["kept"])
-  const added = input("added", "i32", ["added"])
+  const grown = input("grown", "i32", ["grown"])
   const cache = cacheInputs(config, "rows", "places")
   const outputs = Object.fromEntries(
     [...cache].map(([name, x]) => {
       const kept = gather(x, keep)
-      return [name, grow ? pad(kept, 2, 0, "added") : kept]
+      return [name, grow ? pad(kept, 2, 0, subtractDims("grown", "places")) : kept]
     })
   )
-  return program(grow ? "grow" : "retire", { inputs: [...cache.values(), keep, ...(grow ? [added] : [])], outputs })
+  return program(grow ? "grow" : "retire", { inputs: [...cache.values(), keep, ...(grow ? [grown] : [])], outputs })
 }
 
 /** Bytes of cache that one position of one row takes. */

@@ -20,6 +20,7 @@ import type { DecoderConfig } from "./decoderConfig.ts"
 import type { Adapter } from "./lora.ts"
 import { BadRequest, fail, type ModelError, NonFinite, TextTooLong } from "./ModelError.ts"
 import type { Weights } from "./parameters.ts"
+import { grownTo, leaveAt, retireShare, stepsBetweenTexts, stepsOfRun } from "./rolling.ts"
 import {
   finishRow,
   type GenerationRequest,
@@ -31,7 +32,7 @@ import {
   type Wave
 } from "./sampling.ts"
 import { segmentProgram } from "./segment.ts"
-import { stepFeeds, stepsOfRun } from "./stepFeeds.ts"
+import { stepFeeds } from "./stepFeeds.ts"
 import type { Tokenizer } from "./tokenizer.ts"
 
 export interface Completion {
@@ -80,11 +81,6 @@ export interface SamplerOptions {
   /** Most steps of one run (`segment.ts`); default: what the device says. Tokens do not depend on it. */
   readonly stepsPerRun?: number
 }
-
-/** Rows move together once this share of the batch is finished. */
-const retireShare = 0.25
-/** Places by which a cache of `places` grows: attention costs what the cache holds, moving it little. */
-const growthOf = (places: number) => Math.max(32, places >> 2)
 
 /** A sampler over a policy's weights; its programs live as long as the scope. */
 export const makeSampler = Effect.fn("Sampler.make")(function* (
@@ -169,7 +165,8 @@ export const makeSampler = Effect.fn("Sampler.make")(function* (
     )
     const all = rows
     const kind = JSON.stringify(rules.choice)
-    const decode = (steps: number) =>
+    const steps = stepsOfRun(stepsPerRun, maxNewTokens)
+    const decode =
       steps === 1
         ? need(`decode ${kind}`, asConstants, () => decodeProgram(config, rules.choice, lora))
         : need(`segment of ${steps} ${kind}`, asConstants, () =>
@@ -178,7 +175,7 @@ export const makeSampler = Effect.fn("Sampler.make")(function* (
 
     const time = Math.max(...prompts.map((prompt) => prompt.length)) - 1
     const most = time + maxNewTokens
-    let places = Math.min(most, time + growthOf(time))
+    let places = grownTo(time, most, device.sizeFor)
     const waveScope = yield* Scope.Scope
     let cacheScope = yield* Scope.fork(waveScope)
     let cache = yield* allocate(rows.length, places, cacheScope)
@@ -208,47 +205,48 @@ export const makeSampler = Effect.fn("Sampler.make")(function* (
     for (let step = 0; step < maxNewTokens; ) {
       const alive = rows.flatMap((row, i) => (row.finish === undefined ? [i] : []))
       if (alive.length === 0) break
-      const left = maxNewTokens - step
-      const steps = stepsOfRun(stepsPerRun, left)
-      // Places for what may be written; beyond the last token a segment writes nowhere.
-      const wanted = time + step + Math.min(steps, left)
-      const full = wanted > places
-      if (full || alive.length <= rows.length * (1 - retireShare)) {
-        const added = full ? Math.min(most - places, Math.max(wanted - places, growthOf(places))) : 0
+      const full = time + step >= places
+      const few = steps === 1 ? rows.length * (1 - retireShare) : leaveAt(rows.length, all.length, device.sizeFor)
+      if (full || alive.length <= few) {
+        const grown = full ? grownTo(places, most, device.sizeFor) : places
         const move = yield* need(full ? "grow" : "retire", false, () => moveProgram(config, full))
         const nextScope = yield* Scope.fork(waveScope)
-        const next = yield* allocate(alive.length, places + added, nextScope)
+        const next = yield* allocate(alive.length, grown, nextScope)
         const keep = i32([alive.length], alive)
         yield* device.run(
           move,
-          { ...cache, keep, ...(full ? { added: i32([added], new Int32Array(added)) } : {}) },
+          { ...cache, keep, ...(full ? { grown: i32([grown], new Int32Array(grown)) } : {}) },
           next
         )
         yield* Scope.close(cacheScope, Exit.void)
         rows = alive.map((i) => rows[i]!)
-        places += added
+        places = grown
         cache = next
         cacheScope = nextScope
       }
       const n = rows.length
+      const texts = rules.stopSequences.length > 0 ? stepsBetweenTexts : steps
+      const left = Math.min(steps, texts, maxNewTokens - step, places - time - step)
+      const run = { steps, left, leave: leaveAt(n, all.length, device.sizeFor) }
       const outputs = yield* device.run(
-        yield* decode(steps),
+        yield* decode,
         {
           ...cache,
           ...adapted,
           ...(asConstants ? {} : parameters),
-          ...stepFeeds(rows, prompts, rules, steps, stops),
+          ...stepFeeds(rows, prompts, rules, run, stops),
           ...(rules.choice.greedy ? {} : { temperature: scalar(temperature) })
         },
         cache
       )
-      rowSteps += n * steps
+      const done = steps === 1 ? 1 : Number(outputs["done"]!.data[0])
+      rowSteps += n * done
       const [tokens, logprobs, truncated] = [
         outputs["token"]!.data,
         outputs["logprob"]!.data,
         outputs["truncatedLogprob"]!.data
       ]
-      for (let at = 0; at < steps * n; at++) {
+      for (let at = 0; at < done * n; at++) {
         const row = rows[at % n]!
         if (row.finish !== undefined) continue
         const id = Number(tokens[at])
@@ -268,7 +266,7 @@ export const makeSampler = Effect.fn("Sampler.make")(function* (
         if (id === rules.lines?.newline) row.lines++
         finishRow(row, rules, sampling, tokenizer, stops)
       }
-      step += steps
+      step += done
     }
     return { rows: all, rowSteps }
   }, Effect.scoped)

@@ -3,15 +3,19 @@ import { f32, type HostTensor, i32 } from "../device/HostTensor.ts"
 import { uniformAt } from "../device/random.ts"
 import type { Row, Rules } from "./sampling.ts"
 
-/** Steps of the next run: as many as a run should do, at the end the power of two that reaches it. */
-export const stepsOfRun = (stepsPerRun: number, left: number) => Math.min(stepsPerRun, 2 ** Math.ceil(Math.log2(left)))
+/** A run of many steps: how many the program has room for, how many it is to do, and the live rows at which it ends. */
+export interface Run {
+  readonly steps: number
+  readonly left: number
+  readonly leave: number
+}
 
-/** What rows feed to `steps` steps: where they stand, and the numbers that they draw. */
+/** What rows feed to a run: where they stand, and the numbers that they draw. */
 export const stepFeeds = (
   rows: ReadonlyArray<Row & { readonly prompt: number }>,
   prompts: ReadonlyArray<ReadonlyArray<number>>,
   { choice, lines }: Rules,
-  steps: number,
+  { leave, left, steps }: Run,
   stops: ReadonlySet<number>
 ): Record<string, HostTensor> => {
   const n = rows.length
@@ -24,7 +28,7 @@ export const stepFeeds = (
   }
   if (!choice.greedy) {
     const uniform = new Float32Array(steps * n)
-    for (let at = 0; at < steps * n; at++) {
+    for (let at = 0; at < left * n; at++) {
       const row = rows[at % n]!
       uniform[at] = uniformAt(row.stream, row.ids.length + Math.floor(at / n))
     }
@@ -34,6 +38,8 @@ export const stepFeeds = (
     if (lines !== undefined) feeds["banned"] = perRow((row) => (missing(row) > 0 ? lines.closing : -1))
     return feeds
   }
+  feeds["left"] = i32([], [left])
+  feeds["leave"] = i32([], [leave])
   feeds["live"] = perRow((row) => (stands(row) ? 0 : 1))
   feeds["stops"] = i32([stops.size], [...stops])
   if (lines !== undefined) {

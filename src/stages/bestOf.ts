@@ -16,6 +16,7 @@ import * as Stage from "../dsl/Stage.ts"
 import { Task } from "../dsl/Task.ts"
 import * as PolicyModel from "../models/Policy.ts"
 import type { AnyRewardPart } from "../rewards/part.ts"
+import { watchDecoding } from "./decoding.ts"
 import { rollOut, samplingFields, samplingOf } from "./generate.ts"
 import { opGrpoParts } from "./grpo.ts"
 import { openEncoder } from "./models.ts"
@@ -79,7 +80,8 @@ export const bestOfWith = (parts: ReadonlyArray<AnyRewardPart>) =>
       "best/reward": "higher",
       "best/prompts": "higher",
       "completions/mean_length": "none",
-      "completions/clipped_ratio": "lower"
+      "completions/clipped_ratio": "lower",
+      "perf/*": "none"
     },
     run: Effect.fn("stage.best-of")(function* ({ inputs, outputs, params, seed }) {
       const task = yield* Task
@@ -94,6 +96,7 @@ export const bestOfWith = (parts: ReadonlyArray<AnyRewardPart>) =>
         resumed === undefined
           ? []
           : [...decodeAnswers(yield* Effect.promise(() => readFile(answersFile(resumed.dir), "utf8")))]
+      const decoding = yield* watchDecoding(policy)
       yield* task.progress(resumed?.step ?? 0, situations.length)
       for (let at = resumed?.step ?? 0; at < situations.length; at += chunk) {
         const done = Math.min(at + chunk, situations.length)
@@ -155,7 +158,8 @@ export const bestOfWith = (parts: ReadonlyArray<AnyRewardPart>) =>
         "best/reward": mean(best.flatMap(({ answers: kept }) => kept.map((answer) => number(answer.reward)))),
         "best/prompts": best.filter(({ answers: kept }) => kept.length > 0).length / best.length,
         "completions/mean_length": mean(answers.map(({ tokens }) => tokens)),
-        "completions/clipped_ratio": answers.filter(({ clipped }) => clipped).length / answers.length
+        "completions/clipped_ratio": answers.filter(({ clipped }) => clipped).length / answers.length,
+        ...(yield* decoding.metrics)
       })
       yield* outputs.demonstrations.write(rows)
     })

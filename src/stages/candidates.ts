@@ -22,6 +22,7 @@ import { type Group, makeGroups } from "../world/groups.ts"
 import { approvalsOfText } from "../world/people.ts"
 import { castVotes, equalVotes } from "../world/slates.ts"
 import type { World, WorldSituation } from "../world/world.ts"
+import { watchDecoding } from "./decoding.ts"
 import { rollOut } from "./generate.ts"
 import { readWorld } from "./world.ts"
 
@@ -111,7 +112,8 @@ export const candidates = Stage.make("candidates", {
     "candidates/distinct": "none",
     "candidates/approval": "higher",
     "candidates/logprob": "none",
-    "candidates/tokens": "none"
+    "candidates/tokens": "none",
+    "perf/*": "none"
   },
   run: Effect.fn("stage.candidates")(function* ({ inputs, outputs, params, seed }) {
     const task = yield* Task
@@ -129,6 +131,7 @@ export const candidates = Stage.make("candidates", {
       resumed === undefined
         ? []
         : [...decodeAnswers(yield* Effect.promise(() => readFile(answersFile(resumed.dir), "utf8")))]
+    const decoding = yield* watchDecoding(policy)
     yield* task.progress(resumed?.step ?? 0, asked.length)
     for (let at = resumed?.step ?? 0; at < asked.length; at += chunk) {
       const done = Math.min(at + chunk, asked.length)
@@ -175,7 +178,8 @@ export const candidates = Stage.make("candidates", {
       ),
       "candidates/approval": mean(responses.map(({ relevance }) => relevance!)),
       "candidates/logprob": mean(responses.map(({ logprob }) => logprob!)),
-      "candidates/tokens": mean(responses.map(({ tokens }) => tokens!))
+      "candidates/tokens": mean(responses.map(({ tokens }) => tokens!)),
+      ...(yield* decoding.metrics)
     })
   })
 })

@@ -16,6 +16,7 @@ import * as Stage from "../dsl/Stage.ts"
 import { Task } from "../dsl/Task.ts"
 import * as PolicyModel from "../models/Policy.ts"
 import type { Sampling } from "../models/sampling.ts"
+import { watchDecoding } from "./decoding.ts"
 
 /**
  * How answers are drawn, as every stage that samples has it.
@@ -113,7 +114,7 @@ export const generate = Stage.make("generate", {
   metrics: {
     "completions/mean_length": "none",
     "completions/clipped_ratio": "lower",
-    "perf/tokens_per_second": "none"
+    "perf/*": "none"
   },
   run: Effect.fn("stage.generate")(function* ({ inputs, outputs, params, seed }) {
     const task = yield* Task
@@ -132,6 +133,7 @@ export const generate = Stage.make("generate", {
         : [...decodeAnswers(yield* Effect.promise(() => readFile(answersFile(resumed.dir), "utf8")))]
     const known = tokensOf(answers)
     const before = yield* Clock.currentTimeNanos
+    const decoding = yield* watchDecoding(policy)
     yield* task.progress(resumed?.step ?? 0, situations.length)
     for (let at = resumed?.step ?? 0; at < situations.length; at += chunk) {
       const done = Math.min(at + chunk, situations.length)
@@ -168,7 +170,8 @@ export const generate = Stage.make("generate", {
     yield* task.metrics(0, {
       "completions/mean_length": tokensOf(answers) / answers.length,
       "completions/clipped_ratio": answers.filter(({ clipped }) => clipped).length / answers.length,
-      "perf/tokens_per_second": (tokensOf(answers) - known) / seconds
+      "perf/tokens_per_second": (tokensOf(answers) - known) / seconds,
+      ...(yield* decoding.metrics)
     })
     yield* outputs.completions.write(
       answers.map(({ promptId, text }) => ({ id: promptId, prompt: promptOf.get(promptId) ?? "", text }))

@@ -25,6 +25,7 @@ import { format } from "../rewards/format.ts"
 import type { AnyRewardPart } from "../rewards/part.ts"
 import { tag } from "../rewards/tag.ts"
 import { uniqueness } from "../rewards/uniqueness.ts"
+import { watchDecoding } from "./decoding.ts"
 import { rollOut, samplingOf } from "./generate.ts"
 import { assignCredit } from "./grpo/credit.ts"
 import { measureOn } from "./grpo/development.ts"
@@ -179,9 +180,8 @@ export const grpoWith = (parts: ReadonlyArray<AnyRewardPart>) =>
           )
           return { answers, scores }
         })
-        const before = yield* policy.generationStats
+        const decoding = yield* watchDecoding(policy)
         const found = yield* collect(params, seed, k, rowsOf(k), situations, answer)
-        const after = yield* policy.generationStats
         const answers = found.kept.map((row) => found.answers[row]!)
         const sequences = answers.map(({ ids, prompt }) => ({ prompt, completion: ids }))
         const referred = reference && (yield* reference.logprobs(sequences, { temperature })).map((row) => row.logprobs)
@@ -213,7 +213,7 @@ export const grpoWith = (parts: ReadonlyArray<AnyRewardPart>) =>
           ...(params.dynamicSampling.rounds === 0
             ? {}
             : { "sampling/rounds": found.rounds, "sampling/groups": found.kept.length / groupSize }),
-          "perf/live_share": (after.tokens - before.tokens) / (after.rowSteps - before.rowSteps),
+          ...(yield* decoding.metrics),
           tokens: lengths.reduce((sum, length) => sum + length, 0)
         }
       })

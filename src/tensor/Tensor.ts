@@ -151,7 +151,8 @@ export type Primitive =
    * Runs `body` `trips` times. Inputs: `carried` initial values, then `scanned` tensors [trips, ...], then tensors
    * that every iteration reads. Body parameters: iteration index (i32 scalar), carried, one slice of each scanned,
    * the rest. Body results: new carried values, then slices to stack. Outputs: last carried values, then the stacked
-   * [trips, ...]. With `reverse`, iteration i sees index, slices and stack positions `trips - 1 - i`.
+   * [trips, ...]. With `reverse`, iteration i sees index, slices and stack positions `trips - 1 - i`. With `endsEarly`,
+   * iterations that begin where the first carried value, an i32 scalar, is 0 may be left out (`ops/mayEndEarly.ts`).
    */
   | {
       readonly kind: "loop"
@@ -159,6 +160,7 @@ export type Primitive =
       readonly carried: number
       readonly scanned: number
       readonly reverse: boolean
+      readonly endsEarly?: true
       readonly body: Body
     }
   /** Identity without a derivative. */

@@ -71,7 +71,8 @@ const fields = (op: Op): readonly Field[] => {
         dim("trips", op.trips),
         ["carried", `${op.carried}`],
         ["scanned", `${op.scanned}`],
-        ...flag("reverse", op.reverse)
+        ...flag("reverse", op.reverse),
+        ...flag("endsEarly", op.endsEarly === true)
       ]
     case "saveName":
       return [["name", JSON.stringify(op.name)]]

@@ -71,10 +71,10 @@ layer(cpu)("generate", (it) => {
         { stopSequences: ["well"], minLines: { count: 2, closing: "<eos>" }, maxNewTokens: 40 }
       ]
       const one = yield* tinyPolicy(1, { stepsPerRun: 1 })
-      const stats: Array<number> = []
-      for (const stepsPerRun of [4, 32]) {
+      const decoded: Array<number> = []
+      for (const stepsPerRun of [2, 4, 8, 16, 32]) {
         const many = yield* tinyPolicy(1, { stepsPerRun })
-        for (const options of cases) {
+        for (const options of stepsPerRun === 4 || stepsPerRun === 32 ? cases : cases.slice(0, 1)) {
           const asked = { ...base, ...options }
           const [expected, found] = [yield* one.generate(prompts, asked), yield* many.generate(prompts, asked)]
           assert.deepStrictEqual(ids(found), ids(expected))
@@ -88,12 +88,11 @@ layer(cpu)("generate", (it) => {
               assert.closeTo(truncatedLogprobs[j]!, expected[i]!.truncatedLogprobs[j]!, 1e-5)
             })
           })
+          if (options === cases[0]) decoded.push((yield* many.generationStats).rowSteps)
         }
-        const { rowSteps, tokens } = yield* many.generationStats
-        stats.push(rowSteps / tokens)
       }
-      // Rows that end within a segment wait for its end.
-      assert.isBelow(stats[0]!, stats[1]!)
+      // a segment ends as soon as rows are to leave, so nobody waits for its last step, however long it could be
+      assert.strictEqual(new Set(decoded).size, 1)
     })
   )
 

@@ -24,6 +24,9 @@ const elements: Readonly<Record<Dtype, string>> = {
   bool: "i1"
 }
 
+/** What a loop that may end early says in the program of how often it runs at most. */
+export const mostTrips = "most_trips"
+
 /** `tensor<2x3xf32>`. */
 export const typeOf = ({ dtype, shape }: Pick<Value, "dtype" | "shape">): string =>
   `tensor<${shape.map((dim) => `${dim}x`).join("")}${elements[dtype]}>`
@@ -275,11 +278,13 @@ export class Module {
 
   /**
    * Runs `step` for index 0, 1, ... `trips - 1` over a state; gives the last state. The step may read any value from outside.
+   * @param going an integer scalar of the state: the loop ends before the first trip that finds it 0
    */
   repeat(
     trips: number,
     state: ReadonlyArray<Value>,
-    step: (index: Value, state: ReadonlyArray<Value>) => ReadonlyArray<Value>
+    step: (index: Value, state: ReadonlyArray<Value>) => ReadonlyArray<Value>,
+    going?: (state: ReadonlyArray<Value>) => Value
   ): ReadonlyArray<Value> {
     const all = [this.splat(0, "i32"), ...state]
     const [limit, one] = [this.splat(trips, "i32"), this.splat(1, "i32")]
@@ -288,9 +293,13 @@ export class Module {
     const types = all.map(typeOf).join(", ")
     const heads = all.map((x, i) => `${inner[i]!.name} = ${x.name}`).join(", ")
     this.line(`${result}:${all.length} = stablehlo.while(${heads}) : ${types}`)
+    // XLA knows the trips of a loop that counts, and of no other
+    if (going) this.line(`attributes {mhlo.frontend_attributes = {${mostTrips} = "${trips}"}}`)
     this.line("cond {")
     this.region(() => {
-      const more = this.compare("LT", inner[0]!, limit)
+      const left = this.compare("LT", inner[0]!, limit)
+      const goes = going?.(inner.slice(1))
+      const more = goes ? this.same("and", left, this.compare("NE", goes, this.splat(0, goes.dtype))) : left
       this.line(`stablehlo.return ${more.name} : ${typeOf(more)}`)
     })
     this.line("} do {")

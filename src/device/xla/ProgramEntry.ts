@@ -63,6 +63,7 @@ export class ProgramEntry {
   readonly #bucket: (name: string, size: number) => Bucket
 
   readonly #pad: PadOptions
+  readonly #takenBy = new WeakMap<Written, ReadonlySet<string>>()
 
   /**
    * @param bucket the sizes of a dimension that share a variant
@@ -142,16 +143,29 @@ export class ProgramEntry {
     return { program: specialise(this.program, sizes), scalars: () => ({}) }
   }
 
-  /** Elements of the inputs whose sizes vary, as they are fed. */
-  placesOf(sizes: Sizes): Places {
-    const open = this.#inputs.filter(([, , fixed]) => fixed === undefined)
+  /** Elements of the inputs whose sizes vary, as they are fed: of those that a compiled program takes. */
+  placesOf(sizes: Sizes, written: Written): Places {
+    const taken = this.#taken(written)
+    const open = this.#inputs.filter(([name]) => taken.has(name))
     return placesIn(open.map(([name, x]) => [name, x.shape.map((dim) => evaluateDim(dim, sizes))]))
   }
 
   /** The same elements as a compiled program takes them. */
   computed(written: Written): Places {
-    const open = new Set(this.#inputs.flatMap(([name, , fixed]) => (fixed === undefined ? [name] : [])))
-    return placesIn(written.inputs.flatMap(({ name, shape }) => (open.has(name) ? [[name, shape]] : [])))
+    const taken = this.#taken(written)
+    return placesIn(written.inputs.flatMap(({ name, shape }) => (taken.has(name) ? [[name, shape]] : [])))
+  }
+
+  /** The inputs whose sizes vary and whose elements some output needs. */
+  #taken(written: Written): ReadonlySet<string> {
+    const known = this.#takenBy.get(written)
+    if (known !== undefined) return known
+    const ports = new Set(written.inputs.map(({ name }) => name))
+    const made = new Set(
+      this.#inputs.flatMap(([name, , fixed]) => (fixed === undefined && ports.has(name) ? [name] : []))
+    )
+    this.#takenBy.set(written, made)
+    return made
   }
 
   /** Gives the variants up. */

@@ -5,7 +5,7 @@ import { join } from "node:path"
 import { Effect, Layer, type Scope } from "effect"
 import type { Program } from "../../tensor/Program.ts"
 import { byteWidth } from "../../tensor/Tensor.ts"
-import { Device, type DeviceTensor, type Loaded } from "../Device.ts"
+import { Device, type DeviceTensor, type Loaded, paddingOf } from "../Device.ts"
 import {
   BadFeed,
   type DeviceError,
@@ -21,6 +21,7 @@ import { cardBatch, cardLoopWeights, shareOf, usualBatch } from "../microBatch.t
 import type { NumericClass } from "../numericClass.ts"
 import { acquire } from "./acquire.ts"
 import { optimizedProgram } from "./analysis.ts"
+import { bucketOf } from "./buckets.ts"
 import type { Client } from "./Client.ts"
 import { Compiler } from "./Compiler.ts"
 import { compileOptions, deterministicFlags, quickFlags } from "./compileOptions.ts"
@@ -83,19 +84,6 @@ const smallProgram = 4e6
 const native = <A>(work: () => Promise<A>, failed: (error: unknown) => DeviceError): Effect.Effect<A, DeviceError> =>
   Effect.uninterruptible(Effect.tryPromise({ try: work, catch: failed }))
 
-/** How much of what is computed only fills up. */
-class Fill {
-  #computed = 0
-  #wanted = 0
-  add(computed: number, wanted: number): void {
-    this.#computed += computed
-    this.#wanted += wanted
-  }
-  get share(): number {
-    return this.#computed === 0 ? 0 : 1 - this.#wanted / this.#computed
-  }
-}
-
 const elementsOf = ({ nodes }: Program): number =>
   nodes.reduce((sum, { outputs }) => sum + outputs.reduce((n, { shape }) => n + elementCount(shape.map(Number)), 0), 0)
 
@@ -133,7 +121,7 @@ const make = Effect.fnUntraced(function* (options: XlaOptions) {
   )
   /** Programs by digest, those used last at the end. */
   const entries = new Map<string, ProgramEntry>()
-  const fills = { tokens: new Fill(), cached: new Fill() }
+  const fills = { tokens: { computed: 0, wanted: 0 }, cached: { computed: 0, wanted: 0 } }
   let runs = 0
   let runMs = 0
   let loadMs = 0
@@ -317,8 +305,11 @@ const make = Effect.fnUntraced(function* (options: XlaOptions) {
       runs++
       runMs += Number(process.hrtime.bigint() - start) / 1e6
       collectiveBytes += variant.moved
-      const wanted = entry.placesOf(sizes)
-      for (const kind of ["tokens", "cached"] as const) fills[kind].add(variant.places[kind], wanted[kind])
+      const wanted = entry.placesOf(sizes, variant.written)
+      for (const kind of ["tokens", "cached"] as const) {
+        fills[kind].computed += variant.places[kind]
+        fills[kind].wanted += wanted[kind]
+      }
     }
   }
 
@@ -366,6 +357,7 @@ const make = Effect.fnUntraced(function* (options: XlaOptions) {
         const all = (own.holdsConstants ? { ...own.constants, ...feeds } : feeds) as Feeds
         return native(() => run(own, all, places), deviceFailure(name, "run"))
       }),
+    sizeFor: (name, size) => (placing?.bucket ?? bucketOf)(name, size).high,
     stats: Effect.sync(() => ({
       runs,
       runMs,
@@ -374,8 +366,10 @@ const make = Effect.fnUntraced(function* (options: XlaOptions) {
       bytes: client.bufferBytes,
       ...compiler.counts,
       ...(mesh === undefined ? {} : { collectiveBytes }),
-      paddingShare: fills.tokens.share,
-      cachePaddingShare: fills.cached.share
+      tokenElements: { ...fills.tokens },
+      cacheElements: { ...fills.cached },
+      paddingShare: paddingOf(fills.tokens),
+      cachePaddingShare: paddingOf(fills.cached)
     }))
   })
 })

@@ -39,6 +39,8 @@ const segment = (config: DecoderConfig) =>
         ...cache,
         token: i32([rows], [5, 6, 7]),
         lengths: i32([rows], [2, 9, 0]),
+        left: i32([], [steps]),
+        leave: i32([], [0]),
         live: i32([rows], [1, 1, 1]),
         stops: i32([1], config.eosIds),
         temperature: f32([], [1]),

@@ -115,6 +115,7 @@ describe("groups of a collective", () => {
       calls: [],
       target: "",
       config: "",
+      said: new Map(),
       contracted: [],
       groups
     })

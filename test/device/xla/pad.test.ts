@@ -154,10 +154,13 @@ test("a loop's state that keeps zeros where there is nothing is masked once, bef
   }
 })
 
-test("buckets follow one another without gaps, and fill up at most a ninth, or a third where rows come and go", () => {
+test("buckets follow one another without gaps, and fill up at most a ninth, a fifth of a cache's places, and more only of few rows", () => {
   for (const [name, most] of [
     ["tokens", 1 / 9],
-    ["rows", 1 / 3]
+    ["places", 1 / 5],
+    ["prompts", 1 / 3],
+    // 9 to 16
+    ["rows", 7 / 16]
   ] as const) {
     let last = 0
     for (let size = 1; size <= 5000; size++) {

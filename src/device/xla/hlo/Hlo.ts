@@ -24,6 +24,8 @@ export interface Instruction {
   readonly target: string
   /** JSON, or empty. */
   readonly config: string
+  /** What our text said of it beside what XLA reads, by name. */
+  readonly said: ReadonlyMap<string, string>
   /** Sizes of the left operand of a product that are summed over. */
   readonly contracted: ReadonlyArray<number>
   /** Devices among which a collective exchanges; none where it does not say. */
@@ -114,6 +116,12 @@ export const readModule = (bytes: Uint8Array): HloModule => {
         calls: x.numbers(38).flatMap((id) => computations.get(id) ?? []),
         target: x.text(28),
         config: x.text(43),
+        said: new Map(
+          x
+            .message(68)
+            ?.messages(1)
+            .map((entry) => [entry.text(1), entry.text(2)])
+        ),
         contracted:
           x
             .message(30)

@@ -1,7 +1,9 @@
 /**
  * What an optimised program does, counted from its instructions: products with their dtypes and operations, calls into
- * libraries, bytes between devices. A loop's body counts as often as XLA knows it to run.
+ * libraries, bytes between devices. A loop's body counts as often as XLA knows it to run, or where it may end early as often
+ * as it runs at most.
  */
+import { mostTrips } from "../Module.ts"
 import { bytesOf, type Computation, elementsOf, type HloModule, type HloShape, type Instruction } from "./Hlo.ts"
 
 export interface Product {
@@ -29,9 +31,9 @@ export interface Account {
   readonly largest: { readonly name: string; readonly bytes: number }
 }
 
-const tripsOf = ({ config }: Instruction): number => {
+const tripsOf = ({ config, said }: Instruction): number => {
   const found = /"known_trip_count":\{"n":"(\d+)"/.exec(config)
-  return found ? Number(found[1]) : 1
+  return Number(found?.[1] ?? said.get(mostTrips) ?? 1)
 }
 
 /** Sizes that a library's product sums over, from its configuration. */

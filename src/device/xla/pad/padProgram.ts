@@ -9,6 +9,7 @@ import type { Dim } from "../../../tensor/Dim.ts"
 import { sizeOf } from "../../../tensor/Dim.ts"
 import { loop } from "../../../tensor/ops/control.ts"
 import { less, select } from "../../../tensor/ops/elementwise.ts"
+import { mayEndEarly } from "../../../tensor/ops/mayEndEarly.ts"
 import type { Program } from "../../../tensor/Program.ts"
 import { expand, program, specialise } from "../../../tensor/Program.ts"
 import { reach } from "../../../tensor/rewrite.ts"
@@ -99,7 +100,7 @@ class Padding {
       kept[i] && !x.clean ? { ...x, tensor: filled(sizes, x, allAxes(x)), clean: true } : x
     )
     const shapes: Array<ReadonlyArray<Layout>> = []
-    const result = loop(
+    const whole = loop(
       {
         trips: most,
         carried: carried.map((x) => x.tensor),
@@ -127,6 +128,7 @@ class Padding {
         }
       }
     )
+    const result = op.endsEarly && op.carried > 0 ? mayEndEarly(whole) : whole
     return [
       ...result.carried.map((tensor, i) => ({ tensor, layouts: carried[i]!.layouts, clean: kept[i]! })),
       ...result.stacked.map((tensor, i) => {
