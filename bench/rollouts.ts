@@ -4,7 +4,7 @@
  * each length the share of decoded rows x steps that wrote a token, what only fills up, programs compiled, and processor time a
  * token in a second pass over the same batches, which compiles nothing.
  *
- *   node bench/rollouts.ts [--means 10,19,43,150] [--prompts 8] [--samples 8] [--batches 3] [--device xla:cpu]
+ *   node bench/rollouts.ts [--means 10,19,43,150] [--prompts 8] [--samples 8] [--batches 3] [--most TOKENS] [--device xla:cpu]
  *
  * On XLA it needs `exp device install cpu`.
  */
@@ -22,6 +22,7 @@ const { values } = parseArgs({
     means: { type: "string", default: "10,19,43,150" },
     prompts: { type: "string", default: "8" },
     samples: { type: "string", default: "8" },
+    most: { type: "string" },
     batches: { type: "string", default: "3" },
     device: { type: "string", default: "xla:cpu" }
   }
@@ -43,7 +44,7 @@ const measured = (mean: number) =>
   Effect.gen(function* () {
     const eosIds = Array.from({ length: Math.round(words / mean) }, (_, i) => 1 + i)
     const policy = yield* tinyPolicyOf({ eosIds, maxPositions: 1024 })
-    const maxNewTokens = Math.max(72, Math.ceil(mean * 3))
+    const maxNewTokens = Number(values.most ?? Math.max(72, Math.ceil(mean * 3)))
     const pass = Effect.gen(function* () {
       const before = { ...(yield* policy.generationStats), processor: processor() }
       for (let batch = 0; batch < batches; batch++) {

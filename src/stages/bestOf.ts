@@ -16,7 +16,7 @@ import * as Stage from "../dsl/Stage.ts"
 import { Task } from "../dsl/Task.ts"
 import * as PolicyModel from "../models/Policy.ts"
 import type { AnyRewardPart } from "../rewards/part.ts"
-import { watchDecoding } from "./decoding.ts"
+import { decodingMetrics, watchDecoding } from "./decoding.ts"
 import { rollOut, samplingFields, samplingOf } from "./generate.ts"
 import { opGrpoParts } from "./grpo.ts"
 import { openEncoder } from "./models.ts"
@@ -81,7 +81,7 @@ export const bestOfWith = (parts: ReadonlyArray<AnyRewardPart>) =>
       "best/prompts": "higher",
       "completions/mean_length": "none",
       "completions/clipped_ratio": "lower",
-      "perf/*": "none"
+      ...decodingMetrics
     },
     run: Effect.fn("stage.best-of")(function* ({ inputs, outputs, params, seed }) {
       const task = yield* Task

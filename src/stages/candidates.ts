@@ -22,7 +22,7 @@ import { type Group, makeGroups } from "../world/groups.ts"
 import { approvalsOfText } from "../world/people.ts"
 import { castVotes, equalVotes } from "../world/slates.ts"
 import type { World, WorldSituation } from "../world/world.ts"
-import { watchDecoding } from "./decoding.ts"
+import { decodingMetrics, watchDecoding } from "./decoding.ts"
 import { rollOut } from "./generate.ts"
 import { readWorld } from "./world.ts"
 
@@ -113,7 +113,7 @@ export const candidates = Stage.make("candidates", {
     "candidates/approval": "higher",
     "candidates/logprob": "none",
     "candidates/tokens": "none",
-    "perf/*": "none"
+    ...decodingMetrics
   },
   run: Effect.fn("stage.candidates")(function* ({ inputs, outputs, params, seed }) {
     const task = yield* Task

@@ -8,6 +8,9 @@ import { Effect } from "effect"
 import { Device, type Filled, paddingOf } from "../device/Device.ts"
 import type { Policy } from "../models/Policy.ts"
 
+/** As stages declare them. */
+export const decodingMetrics = { "perf/live_share": "none", "perf/bucket_padding/*": "none" } as const
+
 const none: Filled = { wanted: 0, computed: 0 }
 
 /** `metrics`: those of all that is done from now on until it runs; those of nothing are left out. */

@@ -16,7 +16,7 @@ import * as Stage from "../dsl/Stage.ts"
 import { Task } from "../dsl/Task.ts"
 import * as PolicyModel from "../models/Policy.ts"
 import type { Sampling } from "../models/sampling.ts"
-import { watchDecoding } from "./decoding.ts"
+import { decodingMetrics, watchDecoding } from "./decoding.ts"
 
 /**
  * How answers are drawn, as every stage that samples has it.
@@ -114,7 +114,8 @@ export const generate = Stage.make("generate", {
   metrics: {
     "completions/mean_length": "none",
     "completions/clipped_ratio": "lower",
-    "perf/*": "none"
+    "perf/tokens_per_second": "none",
+    ...decodingMetrics
   },
   run: Effect.fn("stage.generate")(function* ({ inputs, outputs, params, seed }) {
     const task = yield* Task

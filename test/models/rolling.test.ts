@@ -33,8 +33,8 @@ test("a cache grows by a quarter, at least 32 places, to sizes that are computed
   assert.deepStrictEqual([grownTo(25, 97), grownTo(57, 97), grownTo(89, 97)], [57, 89, 97])
   // 57 is computed as 64; 64 + 32 is a size, but then one place would be left to grow by
   assert.deepStrictEqual([grownTo(25, 97, byTable), grownTo(64, 97, byTable)], [64, 97])
-  // 500 + 125 is computed as 640, 640 + 160 as 896
-  assert.deepStrictEqual([grownTo(500, 1700, byTable), grownTo(640, 1700, byTable)], [640, 896])
+  // 500 + 125 is computed as 768, 768 + 192 as 1024
+  assert.deepStrictEqual([grownTo(500, 1700, byTable), grownTo(768, 1700, byTable)], [768, 1024])
   for (const sizeFor of [undefined, byTable]) {
     for (let most = 1; most <= 700; most += 7) {
       let held = 0

@@ -41,7 +41,9 @@ describe("generate", () => {
       )
       assert.deepStrictEqual(said.progress.at(-1), { step: 12, of: 12 })
       const { values } = said.metrics[0]!
-      assert.hasAllKeys(values, Object.keys(generate.metrics))
+      // what fills up to sizes is said where programs are compiled for sizes
+      const always = (record: object) => Object.keys(record).filter((name) => !name.startsWith("perf/bucket_padding/"))
+      assert.sameMembers(always(values), always(generate.metrics))
       assert.isAbove(values["completions/mean_length"]!, 10)
     })
   )

@@ -343,7 +343,8 @@ describe("candidates", () => {
       const { out, said } = yield* runStage(candidates, { dir: fresh(), inputs, params })
       const rows = yield* rowsOf(LoggedSlates, out.slates)
       assert.isAtMost(rows.length, 12)
-      assert.sameMembers(Object.keys(said.metrics[0]!.values), Object.keys(candidates.metrics))
+      const always = (record: object) => Object.keys(record).filter((name) => !name.startsWith("perf/bucket_padding/"))
+      assert.sameMembers(always(said.metrics[0]!.values), always(candidates.metrics))
       const { out: answers } = yield* runStage(generate, {
         dir: fresh(),
         inputs: { policy, situations: made.test },

@@ -1,9 +1,9 @@
 /**
  * The table of sizes that programs are compiled for. A size belongs to a bucket, and a program compiled for the bucket's
  * largest size serves all of it. Sizes of a training batch: every size up to 16, then eight steps to the next power of two,
- * so that at most a ninth of what is computed fills up. Generation, whose rows leave and whose cache grows from run to run, has
- * fewer, since each is a program of many steps: places of the cache in four steps an octave, prompts in two, rows too from 16 on
- * and below in powers of two (1, 2, 4, 8, 16, 24, 32, 48, ...). It chooses its sizes by the table where it can (`models/rolling.ts`).
+ * so that at most a ninth of what is computed fills up. Sizes of generation, where rows leave and the cache grows from run to
+ * run, two steps: 1, 2, 3, 4, 6, 8, 12, 16, 24, ...; of its rows powers of two up to 16. Generation chooses its sizes by the table
+ * (`models/rolling.ts`), so a finer one would make it compute little less, and compile more.
  *
  * A pure function of name and size: what ran before changes no bits.
  */
@@ -15,14 +15,11 @@ export interface Bucket {
 }
 
 /** Steps between a power of two and the next, by the name of a dimension; a power of two. */
-const stepsOf = (name: string, size: number): number => {
-  if (name === "prompts") return 2
-  if (rows.has(name)) return size <= 16 ? 1 : 2
-  return places.has(name) ? 4 : 8
-}
+const stepsOf = (name: string, size: number): number =>
+  generation.has(name) ? (size <= 16 && rows.has(name) ? 1 : 2) : 8
 
 /** Names of dimensions in the programs of cached generation (`models/decode.ts`). */
-const places: ReadonlySet<string> = new Set(["places", "grown"])
+const generation: ReadonlySet<string> = new Set(["prompts", "rows", "kept", "places", "grown"])
 const rows: ReadonlySet<string> = new Set(["rows", "kept"])
 
 /** The bucket of a dimension's size >= 0. */
@@ -44,4 +41,4 @@ export const sharedBucketOf = (name: string, size: number, ways: number): Bucket
 }
 
 /** What says which table this is, in numeric classes. */
-export const tableName = "sizes in 8, 4, 2 and 1 steps an octave"
+export const tableName = "sizes in 8, 2 and 1 steps an octave"

@@ -154,11 +154,10 @@ test("a loop's state that keeps zeros where there is nothing is masked once, bef
   }
 })
 
-test("buckets follow one another without gaps, and fill up at most a ninth, a fifth of a cache's places, and more only of few rows", () => {
+test("buckets follow one another without gaps, and fill up at most a ninth, a third in generation, and more only of few rows", () => {
   for (const [name, most] of [
     ["tokens", 1 / 9],
-    ["places", 1 / 5],
-    ["prompts", 1 / 3],
+    ["places", 1 / 3],
     // 9 to 16
     ["rows", 7 / 16]
   ] as const) {
