@@ -131,6 +131,13 @@ export const look = async (
     const found = locatePlugin(pluginOf(provider)!)
     return "missing" in found ? found : {}
   }
+  const { BadBound, fallbackBound } = await import("../device/onnx/webgpu/fallbackBound.ts")
+  try {
+    fallbackBound()
+  } catch (error) {
+    if (error instanceof BadBound) return { missing: error.message }
+    throw error
+  }
   const { findAdapter } = await import("../device/onnx/webgpu/adapter.ts")
   const found = await findAdapter()
   return "missing" in found ? found : {}

@@ -21,6 +21,23 @@ describe.skipIf(process.platform !== "linux")("WebGPU without an adapter", () =>
     rmSync(home, { recursive: true, force: true })
   })
 
+  it.live("a bound that is none is said before any task", () =>
+    Effect.gen(function* () {
+      vi.stubEnv("OVERTONE_WEBGPU_FALLBACKS", "many")
+      const climb = join(import.meta.dirname, "project", "experiments", "climb.yaml")
+      const warehouse = join(home, "bound")
+      const code = yield* main(["--warehouse", warehouse, "run", climb, "--device", "webgpu"])
+      vi.stubEnv("OVERTONE_WEBGPU_FALLBACKS", "")
+      const said = (yield* TestConsole.errorLines).join("\n")
+      assert.strictEqual(code, 2, said)
+      assert.match(
+        said,
+        /device webgpu: OVERTONE_WEBGPU_FALLBACKS=many is no number of nodes: write a whole number, or any/
+      )
+      assert.isFalse(existsSync(warehouse))
+    }).pipe(Effect.provide(TestConsole.layer))
+  )
+
   it.live("a run ends with exit 2 before any task, a plan needs no adapter", () =>
     Effect.gen(function* () {
       const climb = join(import.meta.dirname, "project", "experiments", "climb.yaml")

@@ -12,6 +12,7 @@ import {
   type DeviceError,
   deviceError,
   LibraryMissing,
+  LoadFailed,
   OutOfMemory,
   Released,
   ShapeMismatch
@@ -24,6 +25,7 @@ import type { OrtTensor } from "./OrtTensor.ts"
 import type { OnnxProvider } from "./provider.ts"
 import { LibraryAbsent, openRuntime, type Runtime } from "./runtime.ts"
 import { type Held, Sessions, type SessionsOptions } from "./Sessions.ts"
+import { fallbackText } from "./webgpu/fallbackBound.ts"
 import type { Gpu } from "./webgpu/Gpu.ts"
 
 /** What providers differ in. */
@@ -39,14 +41,9 @@ export interface Provider {
   readonly gpu?: Gpu
   /** How large a micro-batch is best, where it is not the usual one. */
   readonly batch?: MicroBatch
+  /** How many nodes of a program may run on the CPU; any number where it is left out. */
+  readonly fallbackBound?: number
 }
-
-/** Nodes of a program that may run on the CPU unsaid: each is two copies between device and host in every run. */
-export const fallbackBound = 8
-
-const fallbackText = (program: string, nodes: ReadonlyArray<{ readonly name: string }>): string =>
-  `${nodes.length} nodes of program ${program} run on the CPU, more than ${fallbackBound}, since the provider has no kernel ` +
-  `for them: ${nodes.map(({ name }) => name).join(", ")}`
 
 interface OnnxLoaded extends Loaded {
   readonly held: Held
@@ -123,7 +120,11 @@ export const makeOnnxDevice = (runtime: Runtime, provider: Provider, options: Se
         })
     )
     const { fallbacks } = loaded.held.session
-    if (fallbacks.length > fallbackBound) yield* Effect.logWarning(fallbackText(program.name, fallbacks))
+    const bound = provider.fallbackBound ?? Number.POSITIVE_INFINITY
+    if (fallbacks.length > bound) {
+      const detail = fallbackText(fallbacks, bound)
+      return yield* deviceError(new LoadFailed({ program: program.name, node: null, detail }))
+    }
     return loaded
   })
 

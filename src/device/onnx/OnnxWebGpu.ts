@@ -10,6 +10,7 @@ import { shareOf, usualBatch } from "../microBatch.ts"
 import { makeOnnxDevice, openedRuntime, type Provider } from "./OnnxDevice.ts"
 import type { Runtime } from "./runtime.ts"
 import type { SessionsOptions } from "./Sessions.ts"
+import { fallbackBound } from "./webgpu/fallbackBound.ts"
 import { AdapterAbsent, type Gpu, openGpu } from "./webgpu/Gpu.ts"
 import { GpuTensor } from "./webgpu/GpuTensor.ts"
 
@@ -25,10 +26,12 @@ const openedGpu = (runtime: Runtime): Effect.Effect<Gpu, DeviceError> =>
 interface WebGpuOptions extends Partial<SessionsOptions> {
   /** The share of the usual micro-batch that models should take; default 1. */
   readonly batchShare?: number
+  /** How many nodes of one program may run on the CPU; default OVERTONE_WEBGPU_FALLBACKS, else 8. */
+  readonly fallbacks?: number
 }
 
 /** The device. `threads` are those of nodes that run on the CPU. Layers are memoised by reference: keep one in a constant. */
-const layer = ({ batchShare = 1, ...options }: WebGpuOptions = {}): Layer.Layer<Device, DeviceError> =>
+const layer = ({ batchShare = 1, fallbacks, ...options }: WebGpuOptions = {}): Layer.Layer<Device, DeviceError> =>
   Layer.effect(
     Device,
     Effect.gen(function* () {
@@ -50,6 +53,7 @@ const layer = ({ batchShare = 1, ...options }: WebGpuOptions = {}): Layer.Layer<
           }
           return tensor
         },
+        fallbackBound: fallbacks ?? fallbackBound(),
         isOwn: (tensor: DeviceTensor) => tensor instanceof GpuTensor,
         gpu
       }

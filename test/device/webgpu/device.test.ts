@@ -49,6 +49,13 @@ interface Event {
   readonly args: { readonly op_name?: string; readonly output_size?: string }
 }
 
+/** Each `round` runs on the CPU. */
+const rounds = (count: number) => {
+  const x = input("x", "f32", [3])
+  const y = Array.from({ length: count }, (_, i) => round(mul(x, i + 1))).reduce((a, b) => add(a, b))
+  return program("rounds", { outputs: { y } })
+}
+
 describe.skipIf(absent !== undefined)(titled("WebGPU's device"), () => {
   layer(OnnxWebGpu.layer({ inspect: { folder, profile: true } }))((it) => {
     it.effect(
@@ -241,18 +248,31 @@ describe.skipIf(absent !== undefined)(titled("WebGPU's device"), () => {
       }).pipe(Effect.scoped)
     )
 
-    it.effect("nodes that run on the CPU are counted and named, and a program with too many says so", () =>
+    it.effect("nodes that run on the CPU are counted and named", () =>
       Effect.gen(function* () {
         const device = yield* Device
         const before = device.info.fallbackNodes
-        const x = input("x", "f32", [3])
-        const rounded = Array.from({ length: 9 }, (_, i) => round(mul(x, i + 1))).reduce((a, b) => add(a, b))
-        const loaded = yield* device.load(program("rounds", { outputs: { y: rounded } }))
+        const loaded = yield* device.load(rounds(8))
         const { y } = yield* device.run(loaded, { x: f32([3], [0.6, -0.6, 2]) })
-        // round(0.6 i) for i = 1..9 is 1 1 2 2 3 4 4 5 5, in all 27
-        assert.deepStrictEqual(numbers(y!), [27, -27, 90])
-        assert.strictEqual(device.info.fallbackNodes - before, 9)
+        // round(0.6 i) for i = 1..8 is 1 1 2 2 3 4 4 5, in all 22
+        assert.deepStrictEqual(numbers(y!), [22, -22, 72])
+        assert.strictEqual(device.info.fallbackNodes - before, 8)
         assert.deepInclude(device.info.fallbacks!.at(-1)!, { program: "rounds", operator: "Round" })
+      }).pipe(Effect.scoped)
+    )
+
+    it.effect("a program with more than may be is refused with their names, unless it is allowed", () =>
+      Effect.gen(function* () {
+        const device = yield* Device
+        const held = (yield* device.stats).bytes
+        const refused = yield* Effect.flip(device.load(rounds(9)))
+        assert.match(
+          refused.message,
+          /^Program rounds cannot be loaded: 9 of its nodes .*, more than 8, .*round.*Round#\d+.*OVERTONE_WEBGPU_FALLBACKS=any$/
+        )
+        assert.strictEqual((yield* device.stats).bytes, held)
+        const allowed = yield* Device.pipe(Effect.provide(OnnxWebGpu.layer({ fallbacks: 9 })))
+        yield* allowed.load(rounds(9))
       }).pipe(Effect.scoped)
     )
 
