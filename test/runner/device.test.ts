@@ -168,6 +168,10 @@ describe("from YAML to a device", () => {
             ["done", undefined]
           ]
         )
+        // where the library ends the process at it, its last words say so
+        const crash = yield* measured(fresh(), "xla:cpu", "measure.lost=crash")
+        assert.deepInclude(crash.summary, { ran: 1, failed: 0 })
+        assert.match(crash.notices.join(), /lost its device.*SIGABRT.*CUDA_ERROR_LAUNCH_FAILED/)
         const always = yield* measured(fresh(), "xla:cpu", "measure.lost=always")
         assert.deepInclude(always.summary, { ran: 0, failed: 1 })
         assert.deepStrictEqual(always.resumes, [-1, 0])

@@ -17,7 +17,11 @@ const measure = Stage.make("measure", {
   params: Param.struct({
     size: Param.int(3, "elements", { min: 1 }),
     room: Param.number(1, "the largest share of a micro-batch that fits the device's memory", { min: 0 }),
-    lost: Param.literal(["never", "once", "always"], "never", "the device goes away after the first checkpoint")
+    lost: Param.literal(
+      ["never", "once", "always", "crash"],
+      "never",
+      "the device goes away after the first checkpoint"
+    )
   }),
   inputs: {},
   outputs: { report: Report },
@@ -28,6 +32,10 @@ const measure = Stage.make("measure", {
     yield* Task.use((task) =>
       task.checkpoint(1, {}, (dir) => Effect.sync(() => writeFileSync(join(dir, "state"), "1")))
     )
+    if (params.lost === "crash" && Option.isNone(resumed)) {
+      console.log("F0000 gpu.cc:7] Check failed: done CUDA_ERROR_LAUNCH_FAILED: unspecified launch failure")
+      process.abort()
+    }
     if (params.lost === "always" || (params.lost === "once" && Option.isNone(resumed))) {
       return yield* deviceError(new DeviceLost({ program: "program measure", detail: "CUDA_ERROR_LAUNCH_FAILED" }))
     }
