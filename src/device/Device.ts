@@ -94,7 +94,10 @@ export interface DeviceStats {
   /** Programs that were compiled, where the device compiles them for sizes, and loaded from its cache instead. */
   readonly compiled?: number
   readonly reloaded?: number
-  /** Where several devices share programs: bytes that one of them got by collectives, all runs together. */
+  /**
+   * Where several devices share programs: bytes that one of them got by collectives, all runs together; of loops that may end
+   * early as if they had not.
+   */
   readonly collectiveBytes?: number
   /** Where programs are compiled for sizes: elements fed with varying sizes, tokens and what goes with them. */
   readonly tokenElements?: Filled

@@ -45,11 +45,7 @@ const growthOf = (places: number): number => Math.max(32, places >> 2)
 
 /**
  * Places of a cache that holds `held` and is to grow, of `most` that it can come to need: a quarter more, at least 32, up to
- * the size that is computed in any case; all of them where little is left.
+ * the size that is computed in any case.
  */
-export const grownTo = (held: number, most: number, sizeFor?: SizeFor): number => {
-  const wanted = held + growthOf(held)
-  if (sizeFor === undefined) return Math.min(most, wanted)
-  const places = sizeFor("places", wanted)
-  return places + growthOf(places) / 2 >= most ? most : places
-}
+export const grownTo = (held: number, most: number, sizeFor: SizeFor = itself): number =>
+  Math.min(most, sizeFor("places", held + growthOf(held)))
