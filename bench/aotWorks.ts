@@ -1,10 +1,10 @@
 /** The programs that `bench/aot.ts` compiles: shapes of real models with nothing loaded, built as training and generation build them. */
 import type { TensorSpec } from "../src/device/HostTensor.ts"
-import { cardBatch, cardLoopWeights } from "../src/device/microBatch.ts"
+import { cardBatch, cardLoopBytes } from "../src/device/microBatch.ts"
 import type { NumericClass } from "../src/device/numericClass.ts"
 import { h100Memory } from "../src/device/xla/aot/targets.ts"
 import { decodeProgram } from "../src/models/decode.ts"
-import { decoderParameters, layerWeights } from "../src/models/decoder.ts"
+import { decoderParameters, loopBytes } from "../src/models/decoder.ts"
 import type { DecoderConfig } from "../src/models/decoderConfig.ts"
 import { embed, encoderParameters } from "../src/models/encoder.ts"
 import type { EncoderConfig } from "../src/models/encoderConfig.ts"
@@ -105,7 +105,8 @@ const training = (
           recompute: rematerialised,
           loop:
             rematerialised &&
-            layerWeights(config) <= cardLoopWeights(h100Memory, dtype === "bf16" ? 2 : 4, sharing.weights),
+            loopBytes(config, { bf16: dtype === "bf16", frozen: lora !== undefined }) <=
+              cardLoopBytes(h100Memory, sharing.weights),
           lora,
           batch: cardBatch(h100Memory, sharing.batch)
         })

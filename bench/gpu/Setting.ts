@@ -19,10 +19,10 @@ export type Step = (setting: Setting) => Effect.Effect<unknown, unknown>
 
 export const pluginOf = ({ device }: Setting): Plugin => (device === "cuda" ? cudaPlugin : cpuPlugin)
 
-/** The product's own device, in a class. `loopWeights` as its option; by default what the card has room for. */
+/** The product's own device, in a class. `loopBytes` as its option; by default what the card has room for. */
 export const deviceOf = (
   setting: Setting,
   dtype: NumericClass["dtype"],
-  loopWeights?: number
+  loopBytes?: number
 ): Layer.Layer<Device, DeviceError> =>
-  XlaDevice.layer({ plugin: pluginOf(setting), dtype, ...(loopWeights === undefined ? {} : { loopWeights }) })
+  XlaDevice.layer({ plugin: pluginOf(setting), dtype, ...(loopBytes === undefined ? {} : { loopBytes }) })

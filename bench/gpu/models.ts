@@ -96,11 +96,11 @@ const rated = <E1, E2, R>(
 type Computing<A> = Effect.Effect<A, unknown, Device | FileSystem | Scope.Scope>
 
 const inBf16 =
-  (work: (setting: Setting) => Computing<unknown>, loopWeights?: number): Step =>
+  (work: (setting: Setting) => Computing<unknown>, loopBytes?: number): Step =>
   (setting) =>
     work(setting).pipe(
       Effect.scoped,
-      Effect.provide(Layer.merge(NodeFileSystem.layer, deviceOf(setting, "bf16", loopWeights)))
+      Effect.provide(Layer.merge(NodeFileSystem.layer, deviceOf(setting, "bf16", loopBytes)))
     )
 
 const repeatsOf = (name: ShapeName) => (setting: Setting) => shapeOf(name, setting.tiny).repeats
@@ -110,7 +110,7 @@ const places = ({ answer, prompt, rows }: Shape) => rows * (prompt + answer - 1)
 
 /** How training has the layers: as the device would, as a loop, or one after the other. */
 export type Layers = "chosen" | "loop" | "unrolled"
-const loopWeights = { chosen: undefined, loop: Number.POSITIVE_INFINITY, unrolled: 0 } as const
+const loopBytes = { chosen: undefined, loop: Number.POSITIVE_INFINITY, unrolled: 0 } as const
 
 const updating = (name: ShapeName, adapted: boolean, layers: Layers): Step =>
   inBf16(
@@ -131,7 +131,7 @@ const updating = (name: ShapeName, adapted: boolean, layers: Layers): Step =>
       }),
       repeatsOf(name)
     ),
-    loopWeights[layers]
+    loopBytes[layers]
   )
 
 export const sftStep = (name: ShapeName, layers: Layers = "chosen"): Step => updating(name, false, layers)

@@ -67,7 +67,7 @@ export const compare = Command.make(
       description: "Every arm against the experiment's baseline"
     },
     {
-      command: "exp compare quickstart --metric grpo:reward --last 5",
+      command: "exp compare grpo-family --metric grpo:frac_reward_zero_std --last 5",
       description: "What was measured once a step"
     },
     {

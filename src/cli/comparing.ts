@@ -3,7 +3,7 @@ import { Console, Effect } from "effect"
 import { didYouMean } from "../dsl/problems.ts"
 import { comparedRow, comparisonCsv, comparisonText } from "../report/comparison.ts"
 import { baselineOf, metricsOf, type Report } from "../warehouse/ablation.ts"
-import { experimentNames, isOfSteps, readEvaluated, readResults } from "../warehouse/comparing.ts"
+import { experimentNames, readEvaluated, readResults } from "../warehouse/comparing.ts"
 import { byArm, byParameter, compare, type Grouped, pathsOf } from "../warehouse/comparison.ts"
 import type { Evaluated } from "../warehouse/evaluated.ts"
 import { usage } from "./failure.ts"
@@ -85,13 +85,15 @@ export const comparison = Effect.fn("exp.comparison")(function* (asked: Comparis
   const stray = experiments.find((name) => !names.includes(name))
   if (stray !== undefined) return yield* unknown("experiment", stray, names)
   const evaluated = yield* readEvaluated(dir, experiments)
-  // Steps have metrics in pipelines without an evaluation too.
-  const stepsOnly = asked.metrics.length > 0 && asked.metrics.every(isOfSteps)
+  // steps have metrics in pipelines without an evaluation too
+  const matched = (name: string, known: ReadonlyArray<string>) => missing([name], known) === undefined
+  const ofSteps = (name: string) => !matched(name, evaluated.metrics) && matched(name, evaluated.stepMetrics)
+  const stepsOnly = asked.metrics.length > 0 && asked.metrics.every(ofSteps)
   const counted = evaluated.cells.filter(({ evaluation }) => stepsOnly || evaluation !== null)
   const idle = experiments.find((name) => !counted.some(({ experiment }) => experiment === name))
   if (idle !== undefined) return yield* usage(`no cell of ${idle} has been evaluated yet: run it first`)
 
-  const cells = yield* grouped(asked, counted)
+  const cells = yield* grouped(asked, evaluated.cells)
   const groups = [...new Set(cells.map(({ group }) => group))].sort()
   const what = asked.by === undefined ? "arm" : `value of ${asked.by}`
   const absent = missing([...asked.arms, ...(asked.baseline === undefined ? [] : [asked.baseline])], groups)
@@ -113,19 +115,27 @@ export const comparison = Effect.fn("exp.comparison")(function* (asked: Comparis
     asked.metrics.length > 0
       ? asked.metrics
       : [...new Set([...evaluated.reports.values()].flatMap(({ metrics = [] }) => metrics))]
-  const known = (name: string) => (isOfSteps(name) ? evaluated.stepMetrics : evaluated.metrics)
-  const none = asked.metrics.find((name) => missing([name], known(name)) !== undefined)
-  if (none !== undefined) return yield* unknown("metric", none, known(none))
+  const none = asked.metrics.find((name) => !matched(name, evaluated.metrics) && !ofSteps(name))
+  if (none !== undefined) {
+    return yield* unknown("metric", none, none.includes(":") ? evaluated.stepMetrics : evaluated.metrics)
+  }
+  const known = (name: string) => (ofSteps(name) ? evaluated.stepMetrics : evaluated.metrics)
   // No names at all: every metric of the evaluations.
   const metrics =
     wanted.length === 0
       ? evaluated.metrics
       : [...new Set(wanted.flatMap((name) => metricsOf({ metrics: [name], baseline: {} }, known(name))))]
+  const steps = new Set(metrics.filter(ofSteps))
   const rows = compare({
     cells,
     metrics,
+    steps,
     baselines: chosen,
-    results: yield* readResults(dir, experiments, metrics, asked.last)
+    results: yield* readResults(dir, experiments, {
+      prompts: metrics.filter((name) => !steps.has(name)),
+      steps: [...steps],
+      last: asked.last
+    })
   })
   const title = experiments.join(" + ")
   const compared = rows.map((row) => comparedRow(title, row))
@@ -137,7 +147,7 @@ export const comparison = Effect.fn("exp.comparison")(function* (asked: Comparis
   const paint = paintFor(process.stdout)
   yield* Console.log(
     comparisonText(asked.by === undefined ? title : `${title} by ${asked.by}`, rows, {
-      ...(metrics.some(isOfSteps) ? { last: asked.last } : {}),
+      ...(steps.size > 0 ? { last: asked.last } : {}),
       ...(process.stdout.isTTY ? { width: process.stdout.columns } : {}),
       emphasise: (line) => paint("bold", line)
     })

@@ -35,10 +35,10 @@ export interface DeviceInfo {
    */
   readonly zerosByProgram?: boolean
   /**
-   * The most weights of layers, counted in numbers, that a training program may lay on one another to have a model's layers as a
-   * loop: compiled in a fraction of the time, for a copy of the weights. Default 0: layers stand one after the other.
+   * The most bytes that a training program may spend on weights of layers, or their gradients, laid on one another to have a model's
+   * layers as a loop, which is compiled in less time. Default 0: layers stand one after the other.
    */
-  readonly loopWeights?: number
+  readonly loopBytes?: number
   /** How large a micro-batch is best; default `usualBatch`. */
   readonly batch?: MicroBatch
   /** Where a task runs on several: how they are arranged (`data=2,model=2`). */

@@ -30,8 +30,7 @@ export const cardBatch = (memory: number, sharing = 1): MicroBatch => ({
 })
 
 /**
- * Weights that a card may copy, laid on one another, to have a model's layers as a loop: those that take a sixteenth of its memory at
- * `bytes` each. Over a mesh that keeps weights in parts a card has its part of the copy.
+ * Bytes that a card may spend on weights laid on one another, to have a model's layers as a loop: a sixteenth of its memory. Over a mesh
+ * that keeps weights in parts a card has its part of them.
  */
-export const cardLoopWeights = (memory: number, bytes: number, parts = 1): number =>
-  Math.floor((memory / 16 / bytes) * parts)
+export const cardLoopBytes = (memory: number, parts = 1): number => Math.floor((memory / 16) * parts)

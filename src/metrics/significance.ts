@@ -30,9 +30,10 @@ const moments = (values: ReadonlyArray<number>): readonly [centre: number, sprea
   return [centre, spread > 1e-12 * Math.abs(centre) ? spread : 0]
 }
 
-const tTest = (values: ReadonlyArray<number>): number => {
+/** Null where seeds differ by nothing: no number of them says how far others would lie. */
+const tTest = (values: ReadonlyArray<number>): number | null => {
   const [centre, spread] = moments(values)
-  if (spread === 0) return centre === 0 ? 1 : 0
+  if (spread === 0) return centre === 0 ? 1 : null
   return 2 * (1 - studentTCdf(Math.abs(centre) / (spread / Math.sqrt(values.length)), values.length - 1))
 }
 
@@ -46,7 +47,11 @@ const tested = (
   if (seeds.length >= 6) {
     return { p: signFlipPValue(seeds), least: leastFlip(seeds.length), test: `sign flips over ${seeds.length} seeds` }
   }
-  if (seeds.length >= 3) return { p: tTest(seeds), least: 0, test: `t test over ${seeds.length} seeds` }
+  if (seeds.length >= 3) {
+    const p = tTest(seeds)
+    if (p === null) return { p, least: null, test: `no test: ${seeds.length} seeds differ by the same` }
+    return { p, least: 0, test: `t test over ${seeds.length} seeds` }
+  }
   if (prompts.length < 2) return { p: null, least: null, test: "no test: under two prompts" }
   const of = `${seeds.length} seed${seeds.length === 1 ? "" : "s"}`
   return { p: signFlipPValue(prompts), least: leastFlip(prompts.length), test: `sign flips over prompts only (${of})` }

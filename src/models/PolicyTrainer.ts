@@ -9,7 +9,7 @@ import type { DeviceError } from "../device/DeviceError.ts"
 import type { TokenObjective } from "../objectives/Objective.ts"
 import { type BatchValues, packInputs } from "./batchInputs.ts"
 import { byRow, packRows, planGroups, type Sequence, scalar, sequenceLength } from "./batching.ts"
-import { decoderParameters, layerWeights } from "./decoder.ts"
+import { decoderParameters, loopBytes } from "./decoder.ts"
 import type { DecoderConfig } from "./decoderConfig.ts"
 import { type Adapter, adapterParameters, dropoutMasks, type Piece } from "./lora.ts"
 import { asked, BadRequest, fail, type ModelError } from "./ModelError.ts"
@@ -81,9 +81,10 @@ export const makePolicyTrainer = Effect.fn("Policy.trainer")(function* (
   const table = decoderParameters(config)
   const { dropoutSeed = 0, microBatchTokens, rematerialise = false, temperature = 1 } = training
   const { groupSize = 1 } = objective
-  const { batch, loopWeights = 0 } = (yield* Device).info
-  // what is kept of layers lies in a stack, which is worth it where little is kept
-  const loop = rematerialise && layerWeights(config) <= loopWeights
+  const { batch, loopBytes: room = 0, numericClass } = (yield* Device).info
+  // what is kept of layers lies in a stack, which is worth it where little is kept; masks of dropout would be copied too
+  const own = loopBytes(config, { bf16: numericClass.dtype === "bf16", frozen: adapter !== undefined })
+  const loop = rematerialise && (lora?.dropout ?? 0) === 0 && own <= room
   const places = microBatchTokens ?? placesPerMicroBatch(config, batch, rematerialise)
   const rowLength = training.rowLength === undefined ? undefined : Math.min(training.rowLength, places)
   if (rowLength !== undefined && !isPackable(objective)) {

@@ -71,9 +71,14 @@ export const decoderParameters = (config: DecoderConfig): ReadonlyArray<Paramete
   return stored === undefined ? table : table.map((spec) => (spec.shape.length === 2 ? { ...spec, stored } : spec))
 }
 
-/** The numbers that the layers' weights are. */
-export const layerWeights = (config: DecoderConfig): number =>
-  countParameters(decoderParameters(config).filter(({ name }) => /^model\.layers\.\d/.test(name)))
+/**
+ * The bytes that training the layers as a loop lays on one another: float32 gradients of weights that are trained, copies of weights that are
+ * not, which products in bfloat16 take so.
+ */
+export const loopBytes = (config: DecoderConfig, { bf16, frozen }: { bf16: boolean; frozen: boolean }): number => {
+  const layers = decoderParameters(config).filter(({ name }) => /^model\.layers\.\d/.test(name))
+  return countParameters(layers) * (bf16 && frozen ? 2 : 4)
+}
 
 /** The output head [vocabulary, hidden]: the embedding where the two are tied. */
 export const headWeight = (config: DecoderConfig, parameters: ParameterInputs): Tensor =>

@@ -90,7 +90,9 @@ const settle = () => {
     if (op.kind === "constant") return literal(node)
     if (op.kind === "composite" && op.definition.inline)
       return rewriteFrom(op.definition.decompose(inputs, op.attributes), inputs, replace)
-    return op.kind === "loop" ? withBody(op, inputs, settle()) : reapply(node, inputs)
+    if (op.kind !== "loop") return reapply(node, inputs)
+    const { parameters, results } = op.body
+    return withBody({ ...op, body: { parameters, results: mergeLoops(results) } }, inputs, settle())
   }
   return replace
 }

@@ -100,29 +100,47 @@ export const rewriteBody = (body: Body, replace: Replace): Body => ({
 type LoopNode = Node & { readonly op: PrimitiveOf<"loop"> }
 const isLoop = (node: Node): node is LoopNode => node.op.kind === "loop"
 
-/** Whether two nodes are one loop, of which the first gives what the second does and perhaps more. */
-const gives = (more: LoopNode, less: LoopNode): boolean =>
-  less.op.body.results.every((x, i) => x === more.op.body.results[i]) &&
-  less.inputs.every((x, i) => x === more.inputs[i])
+/** One loop that gives all that some nodes give: loops over the same inputs and state that stack other things. */
+const united = (nodes: readonly LoopNode[]): readonly LoopNode[][] => {
+  const groups: LoopNode[][] = []
+  for (const node of nodes) {
+    const state = (other: LoopNode) => other.op.body.results.slice(0, other.op.carried)
+    const same = groups.find(
+      ([first]) =>
+        node.inputs.every((x, i) => x === first!.inputs[i]) && state(node).every((x, i) => x === state(first!)[i])
+    )
+    if (same === undefined) groups.push([node])
+    else same.push(node)
+  }
+  return groups.filter((group) => group.length > 1)
+}
 
-/** The same tensors, where a loop and the same loop with more stacked results (its derivative's forward) are one. */
+/**
+ * The same tensors, where loops over the same inputs and state are one: a loop, and the same with what its derivatives read of
+ * each trip stacked.
+ */
 export const mergeLoops = (tensors: readonly Tensor[]): readonly Tensor[] => {
   const alike = Map.groupBy(reach(tensors).filter(isLoop), ({ op }) => op.body.parameters)
-  const instead = new Map<Node, LoopNode>()
-  for (const nodes of alike.values()) {
-    const ordered = nodes.toSorted((a, b) => b.outputs.length - a.outputs.length)
-    for (const node of ordered) {
-      const whole = ordered.find((other) => gives(other, node))!
-      if (whole !== node) instead.set(node, whole)
-    }
-  }
-  if (instead.size === 0) return tensors
-  const made = new Map<Node, readonly Tensor[]>()
+  const together = new Map<Node, readonly LoopNode[]>()
+  for (const nodes of alike.values())
+    for (const group of united(nodes)) for (const node of group) together.set(node, group)
+  if (together.size === 0) return tensors
+  const made = new Map<readonly LoopNode[], ReadonlyMap<Tensor, Tensor>>()
   return rewrite(tensors, (node, inputs) => {
-    const whole = instead.get(node) ?? node
-    const known = made.get(whole) ?? reapply(whole, inputs)
-    if (isLoop(whole)) made.set(whole, known)
-    return known.slice(0, node.outputs.length)
+    const group = together.get(node)
+    if (group === undefined || !isLoop(node)) return reapply(node, inputs)
+    const { op } = node
+    const state = op.body.results.slice(0, op.carried)
+    const stacked = [...new Set(group.flatMap((other) => other.op.body.results.slice(op.carried)))]
+    const known =
+      made.get(group) ??
+      new Map(
+        apply({ ...op, body: { parameters: op.body.parameters, results: [...state, ...stacked] } }, inputs).map(
+          (x, i) => [i < op.carried ? group[0]!.outputs[i]! : stacked[i - op.carried]!, x] as const
+        )
+      )
+    made.set(group, known)
+    return op.body.results.map((x, i) => known.get(i < op.carried ? group[0]!.outputs[i]! : x)!)
   })
 }
 

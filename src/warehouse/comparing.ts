@@ -55,39 +55,47 @@ export const readEvaluated = Effect.fn("warehouse.readEvaluated")(function* (
   }
 })
 
-/** `NODE:NAME`, a metric that a node's task journals once a step: no prompts, one value a cell. */
-export const isOfSteps = (metric: string): boolean => metric.includes(":")
-
-/** The mean of a metric's last steps in each cell whose task is done; a value that is not finite is no value. */
+/**
+ * The mean of a metric's last steps in each cell whose task is done. A run of which one of these is not finite has no value; a task
+ * that several seeds share has one, by the first of them.
+ */
 const stepsQuery = (experiments: ReadonlyArray<string>, metrics: ReadonlyArray<string>, last: number) => `
   with numbered as (
-    select c.experiment, c.arm, c.seed, c.cell_id, node || ':' || m.name as name, m.value,
+    select c.experiment, c.arm, c.seed, c.cell_id, m.task_key, node || ':' || m.name as name, m.value,
       row_number() over (partition by c.cell_id, node, m.name order by m.step desc, m.task_key) as back
     from metrics m join tasks t using (task_key) join cell_tasks using (task_key) join cells c using (cell_id)
-    where c.experiment in ${among(experiments)} and t.state = 'done' and isfinite(m.value)
+    where c.experiment in ${among(experiments)} and t.state = 'done'
+  ), means as (
+    select experiment, arm, seed, cell_id, name, list(distinct task_key order by task_key) as made,
+      case when bool_and(coalesce(isfinite(value), false)) then avg(value) end as value
+    from numbered where back <= ${last} and name in ${among(metrics)} group by all
   )
-  select cell_id, 'its last steps' as prompt_id, name, avg(value) as value, 'test' as split from numbered
-  where back <= ${last} and name in ${among(metrics)}
-  group by arm, seed, cell_id, name order by name, arm, seed, cell_id`
+  select cell_id, 'its last steps' as prompt_id, name, value, 'test' as split from means
+  qualify seed = min(seed) over (partition by experiment, arm, name, made) order by name, arm, seed, cell_id`
 
-/** Results of these metrics: metric -> cell -> items, in a fixed order. Those of steps are means of the `last` ones. */
+export interface Wanted {
+  readonly prompts: ReadonlyArray<string>
+  /** `NODE:NAME`: metrics that a node's task journals once a step. */
+  readonly steps: ReadonlyArray<string>
+  readonly last: number
+}
+
+/** Results of metrics of prompts and of steps (means of the `last` ones): metric -> cell -> items, in a fixed order. */
 export const readResults = Effect.fn("warehouse.readResults")(function* (
   dir: string,
   experiments: ReadonlyArray<string>,
-  metrics: ReadonlyArray<string>,
-  last: number
+  { last, prompts, steps }: Wanted
 ) {
   const results = new Map<string, Map<string, Array<CellItem>>>()
-  const [ofSteps, ofPrompts] = [metrics.filter(isOfSteps), metrics.filter((name) => !isOfSteps(name))]
   const found = [
-    ...(ofPrompts.length === 0
+    ...(prompts.length === 0
       ? []
       : yield* rows(
           dir,
           `select cell_id, prompt_id, name, value, split from evaluations where experiment in ${among(experiments)}
-             and name in ${among(ofPrompts)} order by name, arm, seed, cell_id, prompt_id`
+             and name in ${among(prompts)} order by name, arm, seed, cell_id, prompt_id`
         )),
-    ...(ofSteps.length === 0 ? [] : yield* rows(dir, stepsQuery(experiments, ofSteps, last)))
+    ...(steps.length === 0 ? [] : yield* rows(dir, stepsQuery(experiments, steps, last)))
   ]
   for (const { cell_id, name, prompt_id, split, value } of found) {
     const cells = results.get(String(name)) ?? new Map<string, Array<CellItem>>()

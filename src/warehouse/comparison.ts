@@ -6,7 +6,7 @@
 
 import { holm, significance } from "../metrics/significance.ts"
 import { pairItems } from "../metrics/statistics.ts"
-import { type AblationRow, compareArms, type EvaluatedItem } from "./ablation.ts"
+import { type AblationRow, compareArms, describeArm, type EvaluatedItem } from "./ablation.ts"
 import type { Evaluated } from "./evaluated.ts"
 
 /** A cell under the name of its group. */
@@ -115,6 +115,8 @@ const items = (values: ReadonlyMap<string, Cumulated>, keys: ReadonlyArray<strin
 export interface Comparable {
   readonly cells: ReadonlyArray<Grouped>
   readonly metrics: ReadonlyArray<string>
+  /** Those that are measured once a step: one value a cell, evaluated or not. */
+  readonly steps?: ReadonlySet<string>
   /** Per metric the results of each cell. */
   readonly results: ReadonlyMap<string, ReadonlyMap<string, ReadonlyArray<CellItem>>>
   /** Group -> the group that it is compared with. */
@@ -122,10 +124,17 @@ export interface Comparable {
 }
 
 /** One row for each metric and group that has a baseline, metrics in their order, groups in theirs. */
-export const compare = ({ baselines, cells, metrics, results }: Comparable): ReadonlyArray<ComparisonRow> => {
+export const compare = ({
+  baselines,
+  cells,
+  metrics,
+  results,
+  steps = new Set()
+}: Comparable): ReadonlyArray<ComparisonRow> => {
   const rows = metrics.flatMap((metric) =>
     Object.entries(baselines).map(([group, baseline]): ComparisonRow => {
-      const of = (name: string) => cells.filter((cell) => cell.group === name)
+      const ofSteps = steps.has(metric)
+      const of = (name: string) => cells.filter((cell) => cell.group === name && (ofSteps || cell.evaluation !== null))
       const values = (name: string) => indexed(of(name), results.get(metric) ?? new Map())
       const [own, base] = [values(group), values(baseline)]
       const common = [...own.keys()].filter((key) => base.has(key))
@@ -141,11 +150,21 @@ export const compare = ({ baselines, cells, metrics, results }: Comparable): Rea
         .filter(({ point }) => alone || points.has(point))
         .map((cell) => ({ ...cell, arm: cell.group }))
       const [row] = compareArms(group, baseline, [metric], paired, new Map([[metric, sides]]))
-      const { effect, least, p, superiority, test } = significance(
-        row!.difference === null ? [] : pairItems(arm, other)
-      )
+      const pairs = row!.difference === null ? [] : pairItems(arm, other)
+      const { least, p, test, ...size } = significance(pairs)
+      // one value a seed has no prompts to be spread over
+      const { effect, superiority } = ofSteps ? { effect: null, superiority: null } : size
+      const [lone] = ofSteps && base.size === 0 ? describeArm(group, [metric], new Map([[metric, sides]])) : []
       return {
         ...row!,
+        ...(lone === undefined
+          ? {}
+          : {
+              nSeeds: lone.nSeeds,
+              nPrompts: lone.nPrompts,
+              value: lone.value,
+              method: `${baseline} has no ${metric}`
+            }),
         p,
         pHolm: null,
         test,

@@ -6,15 +6,19 @@ import { writeSync } from "node:fs"
 import { relative } from "node:path"
 import type { Reporter, TestModule } from "vitest/node"
 
+/** The first line of what was thrown, whatever that is. */
+const firstLine = (thrown: unknown): string => {
+  const message = typeof thrown === "object" && thrown !== null && "message" in thrown ? thrown.message : thrown
+  return String(typeof message === "object" ? JSON.stringify(message) : message).split("\n")[0]!
+}
+
 /**
  * Tests by result; a module that could not even be loaded counts as one failure, as do a hook that failed and an error outside
  * any test.
  */
 export const tally = (modules: ReadonlyArray<TestModule>, errors: ReadonlyArray<unknown>) => {
   const n = { passed: 0, failed: errors.length, skipped: 0 }
-  const said = errors.map(
-    (error) => `failed: outside any test: ${String((error as Error | undefined)?.message ?? error)}`
-  )
+  const said = errors.map((error) => `failed: outside any test: ${firstLine(error)}`)
   for (const module of modules) {
     const file = relative(process.cwd(), module.moduleId)
     let failedInside = false
@@ -24,7 +28,8 @@ export const tally = (modules: ReadonlyArray<TestModule>, errors: ReadonlyArray<
       else n[state]++
       const failed = state === "failed" || state === "pending"
       failedInside ||= failed
-      if (failed) said.push(`failed: ${file} > ${test.fullName}: ${why[0]?.message.split("\n")[0] ?? "it did not end"}`)
+      if (failed)
+        said.push(`failed: ${file} > ${test.fullName}: ${why.length > 0 ? firstLine(why[0]) : "it did not end"}`)
       else if (test.diagnostic()?.flaky) said.push(`passed at its second try: ${file} > ${test.fullName}`)
     }
     // a hook of a group: its tests count as skipped
@@ -33,11 +38,11 @@ export const tally = (modules: ReadonlyArray<TestModule>, errors: ReadonlyArray<
       if (why === undefined) continue
       failedInside = true
       n.failed++
-      said.push(`failed: ${file} > ${suite.fullName}: ${why.message.split("\n")[0]}`)
+      said.push(`failed: ${file} > ${suite.fullName}: ${firstLine(why)}`)
     }
     if (module.state() === "failed" && !failedInside) {
       n.failed++
-      said.push(`failed: ${file}: ${module.errors()[0]?.message.split("\n")[0] ?? "a hook"}`)
+      said.push(`failed: ${file}: ${firstLine(module.errors()[0] ?? "a hook")}`)
     }
   }
   return { ...n, said }

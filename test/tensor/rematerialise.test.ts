@@ -8,8 +8,9 @@ import { rematerialise } from "../../src/tensor/composites/rematerialise.ts"
 import { repeat } from "../../src/tensor/composites/repeat.ts"
 import { gradient } from "../../src/tensor/gradient.ts"
 import { interpret } from "../../src/tensor/interpret.ts"
-import { saveName } from "../../src/tensor/ops/control.ts"
-import { add, cast } from "../../src/tensor/ops/elementwise.ts"
+import { loop, saveName } from "../../src/tensor/ops/control.ts"
+import { add, cast, exp, greater, mul, select, tanh } from "../../src/tensor/ops/elementwise.ts"
+import { iota } from "../../src/tensor/ops/leaf.ts"
 import { reduceSum } from "../../src/tensor/ops/reduce.ts"
 import { flatten, reshape } from "../../src/tensor/ops/shape.ts"
 import { countOps, program } from "../../src/tensor/Program.ts"
@@ -158,6 +159,28 @@ describe("layers as a loop", () => {
     // and where all is computed again, the carry alone
     const again = build("all again", true).nodes.find(({ op }) => op.kind === "loop")!
     expect(again.outputs.length).toBe(2)
+  })
+
+  test("one forward loop serves several derivatives, also where they read other things of it", () => {
+    const [x, w] = [input("x", "f32", [3]), input("w", "f32", [4, 3])]
+    const { carried } = loop({ trips: 4, carried: [x], scanned: [w] }, ({ carried: [h], scanned: [own] }) => ({
+      carried: [mul(tanh(h!), exp(own!))]
+    }))
+    const loss = reduceSum(carried[0]!)
+    const [dx] = gradient(loss, [x])
+    const [dw] = gradient(loss, [w])
+    const { nodes } = program("p", { outputs: { loss, dx: dx!, dw: dw! } })
+    expect(countOps(nodes)["loop"]).toBe(3)
+  })
+
+  test("keeps nothing that slices, the index and what every trip reads give again", () => {
+    const [x, w, shared] = [input("x", "f32", [3]), input("w", "f32", [4, 3]), input("s", "f32", [3])]
+    const { carried } = loop({ trips: 4, carried: [x], scanned: [w] }, ({ carried: [h], index, scanned: [own] }) => ({
+      carried: [mul(h!, select(greater(add(iota([3]), index), 2), exp(own!), shared))]
+    }))
+    const { nodes } = program("p", { outputs: { dw: gradient(reduceSum(carried[0]!), [w])[0]! } })
+    // the carry, and where each trip began
+    expect(nodes.find(({ op }) => op.kind === "loop")!.outputs.length).toBe(2)
   })
 
   test("are laid on one another as they are stored, and stand one after the other where they are not alike", () => {

@@ -115,3 +115,38 @@ describe("arms", () => {
     expect(apart!.method).toBe("no (seed, prompt) in common")
   })
 })
+
+describe("a metric of steps", () => {
+  const cells = byArm([0, 1, 2].flatMap((seed) => ["a", "b"].map((arm) => cell(arm, seed, {}))))
+  const one = (value: (one: Evaluated) => number) => resultsOf("grpo:reward", value, 1)
+  const compared = (own: ReadonlyArray<Grouped>, value: (one: Evaluated) => number, from = own) =>
+    compare({
+      cells: own,
+      metrics: ["grpo:reward"],
+      steps: new Set(["grpo:reward"]),
+      baselines: { b: "a" },
+      results: one(value)(from)
+    })[0]!
+
+  it("has one value a seed: an interval over seeds, no size over prompts, and counts cells that nothing has evaluated", () => {
+    const unevaluated = cells.map((own) => ({ ...own, evaluation: null }))
+    const row = compared(unevaluated, ({ arm, seed }) => (arm === "b" ? 0.1 * (1 + seed) : 0))
+    expect(row).toMatchObject({ nSeeds: 3, nPrompts: 1, effect: null, superiority: null, test: "t test over 3 seeds" })
+    expect(row.difference).toBeCloseTo(0.2, 12)
+  })
+
+  it("of an arm whose baseline has no such node is shown by itself", () => {
+    const row = compared(
+      cells,
+      ({ seed }) => seed,
+      cells.filter(({ arm }) => arm === "b")
+    )
+    expect(row).toMatchObject({
+      value: 1,
+      baselineValue: null,
+      difference: null,
+      p: null,
+      method: "a has no grpo:reward"
+    })
+  })
+})

@@ -17,7 +17,7 @@ import {
 } from "../DeviceError.ts"
 import { elementCount, type HostTensor, holds, type TensorSpec, type TypedArray } from "../HostTensor.ts"
 import { axisSize, type Mesh, meshDevices, meshText } from "../mesh.ts"
-import { cardBatch, cardLoopWeights, shareOf, usualBatch } from "../microBatch.ts"
+import { cardBatch, cardLoopBytes, shareOf, usualBatch } from "../microBatch.ts"
 import type { NumericClass } from "../numericClass.ts"
 import { acquire } from "./acquire.ts"
 import { optimizedProgram } from "./analysis.ts"
@@ -56,8 +56,11 @@ export interface XlaOptions {
   readonly mesh?: Mesh | undefined
   /** The share of the usual micro-batch that models should take; default 1. */
   readonly batchShare?: number
-  /** `DeviceInfo.loopWeights`; default what a card has room for, and 0 on the CPU, where compiling a loop takes longer. */
-  readonly loopWeights?: number
+  /**
+   * `DeviceInfo.loopBytes`; default what a card has room for, none after it had too little, and 0 on the CPU, where compiling a loop
+   * takes longer.
+   */
+  readonly loopBytes?: number
 }
 
 interface XlaLoaded extends Loaded {
@@ -323,7 +326,7 @@ const make = Effect.fnUntraced(function* (options: XlaOptions) {
       stepsPerRun: 32,
       zerosByProgram: true,
       batch: shareOf(onCpu ? usualBatch : cardBatch(room, sharing), batchShare),
-      loopWeights: options.loopWeights ?? (onCpu ? 0 : cardLoopWeights(room, dtype === "bf16" ? 2 : 4, parts)),
+      loopBytes: options.loopBytes ?? (onCpu || batchShare < 1 ? 0 : cardLoopBytes(room, parts)),
       numericClass: xlaNumericClass({ dtype, deterministic }, plugin.provider),
       ...(mesh === undefined ? {} : { mesh: meshText(mesh) })
     },

@@ -133,7 +133,8 @@ class Rewriting {
 
   /** A tensor that a loop reads: what it was widened from, and weights laid on one another rounded before they are. */
   #asRead(x: Tensor): Tensor {
-    const layers = x.node.op.kind === "concat" && x.shape.length > 2 && this.#isStored(x)
+    // matrices: nothing else of a layer is only multiplied
+    const layers = x.node.op.kind === "concat" && x.shape.length === 3 && this.#isStored(x)
     return layers ? this.rounded(x) : (narrowOf(x) ?? x)
   }
 }

@@ -61,12 +61,17 @@ const stackOf = (
 ): { readonly own: Placement; readonly nodes: ReadonlyArray<Node> } | undefined => {
   const nodes = reach([x], (y) => y.node.op.kind === "input")
   const leaves = nodes.flatMap((node) => node.inputs.filter((y) => y.node.op.kind === "input"))
-  const [first] = leaves.flatMap(({ node: { op } }) => (op.kind === "input" ? [inputs.get(op.name)] : []))
+  const [first, ...others] = leaves.map(({ node: { op } }) => (op.kind === "input" ? inputs.get(op.name) : undefined))
+  const alike = others.every(
+    (own) => own !== undefined && first !== undefined && specText(own.spec) === specText(first.spec)
+  )
   const arranges = nodes.every(
     ({ op }) => op.kind === "cast" || op.kind === "reshape" || (op.kind === "concat" && op.axis === 0)
   )
-  const each = leaves.every((y) => y.shape.length + 1 === x.shape.length)
-  return first !== undefined && arranges && each && leaves.length === x.shape[0] ? { own: first, nodes } : undefined
+  const each = leaves.every((y) => [1, ...y.shape].join() === x.shape.with(0, 1).join())
+  return first !== undefined && alike && arranges && each && leaves.length === x.shape[0]
+    ? { own: first, nodes }
+    : undefined
 }
 
 /**
@@ -98,7 +103,6 @@ export const computedSpecs = (program: Program, layouts: Layouts): ReadonlyMap<T
     }
   }
   for (const node of all) {
-    if (stacking.has(node)) continue
     const { inputs: operands, op, outputs } = node
     const rows = byRows(node, layouts)
     if (rows !== undefined) {
@@ -115,7 +119,7 @@ export const computedSpecs = (program: Program, layouts: Layouts): ReadonlyMap<T
       }
     }
     if (op.kind === "cast" && specs.has(operands[0]!)) specs.set(outputs[0]!, specs.get(operands[0]!)!)
-    if (!placewise.has(op.kind)) for (const x of operands) read.add(x)
+    if (!placewise.has(op.kind) && !stacking.has(node)) for (const x of operands) read.add(x)
   }
   return new Map([...specs].filter(([x]) => read.has(x)))
 }

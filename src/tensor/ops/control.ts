@@ -5,8 +5,8 @@ import { pullback } from "../gradient.ts"
 import type { NdArray } from "../NdArray.ts"
 import { elements, zerosArray } from "../NdArray.ts"
 import type { Rows } from "../ops.ts"
-import { closeBody, reach, reapply, rewrite } from "../rewrite.ts"
-import type { Body, PrimitiveOf, Tensor, TensorType, VjpContext } from "../Tensor.ts"
+import { closeBody, dependents, reach, reapply, rewrite } from "../rewrite.ts"
+import type { Body, Node, PrimitiveOf, Tensor, TensorType, VjpContext } from "../Tensor.ts"
 import { apply, apply1, isFloat, mismatch, parameter, typeText } from "../Tensor.ts"
 import { add } from "./elementwise.ts"
 import { constant, zeros } from "./leaf.ts"
@@ -113,15 +113,21 @@ const loopTypes = (op: PrimitiveOf<"loop">, inputs: readonly TensorType[]): read
   return body.results.map((x, i) => (i < carried ? x : { shape: [trips, ...x.shape], dtype: x.dtype }))
 }
 
-/** What only arranges elements, or costs as little: a derivative does it again rather than keep what comes of it. */
-const views = new Set(["reshape", "transpose", "broadcast", "cast", "slice", "stopGradient", "saveName"])
+/** What only arranges elements: a derivative does it again rather than keep what comes of it. */
+const views = new Set(["reshape", "transpose", "broadcast", "cast", "stopGradient", "saveName"])
+const elementwise = new Set(["unary", "binary", "compare", "select"])
 
-/** What a derivative of a body reads of the body's own values, by way of what costs nothing: the tensors to keep of each trip. */
-const residuals = (body: Body, derivatives: readonly Tensor[]): ReadonlySet<Tensor> => {
+/**
+ * What a derivative of a body reads of the body's own values: the tensors to keep of each trip. Not kept is what only arranges
+ * others, and elementwise work on what is there again in any case: slices, the index, and what every trip reads.
+ */
+const residuals = (body: Body, carried: number, derivatives: readonly Tensor[]): ReadonlySet<Tensor> => {
   const forward = new Set(reach(body.results))
+  const ofState = dependents(body.results, body.parameters.slice(1, 1 + carried))
+  const isCheap = (node: Node) => views.has(node.op.kind) || (elementwise.has(node.op.kind) && !ofState.has(node))
   const kept = new Set<Tensor>()
   const keep = (x: Tensor): void => {
-    if (views.has(x.node.op.kind)) x.node.inputs.forEach(keep)
+    if (isCheap(x.node)) x.node.inputs.forEach(keep)
     // what has no inputs is made again
     else if (x.node.inputs.length > 0 || x.node.op.kind === "parameter") kept.add(x)
   }
@@ -161,11 +167,13 @@ const loopVjp = (
   const ends = [...byCarried.map((i) => body.results[i]!), ...stackedOut.map(({ at }) => body.results[at]!)]
   const derivatives = pullback(ends, given, wrt).map((dx, i) => dx ?? zeros(wrt[i]!.shape, wrt[i]!.dtype))
 
-  const read = residuals(body, derivatives)
+  const read = residuals(body, carried, derivatives)
   // slices, and what every trip reads, are there again
   const fresh = new Set<Tensor>([body.parameters[0]!, ...body.parameters.slice(1 + carried), ...given])
   const kept = [...read].filter((x) => !fresh.has(x))
-  const again = apply({ ...op, body: { parameters: body.parameters, results: [...body.results, ...kept] } }, inputs)
+  // what is stacked already is not stacked again
+  const results = [...body.results, ...kept.filter((x) => body.results.indexOf(x, carried) < 0)]
+  const again = apply({ ...op, body: { parameters: body.parameters, results } }, inputs)
   const slices = inputs.flatMap((_, i) => (i >= carried && i < carried + scanned && read.has(own(i)) ? [i] : []))
 
   const back = loop(
@@ -178,7 +186,7 @@ const loopVjp = (
       ],
       scanned: [
         ...stackedOut.map(({ by }) => by),
-        ...again.slice(body.results.length),
+        ...kept.map((x) => again[results.indexOf(x, carried)]!),
         ...slices.map((i) => inputs[i]!)
       ]
     },

@@ -1,16 +1,16 @@
 /**
- * A model's layers as a loop over their weights laid on one another: a step is that of the same layers one after the other, of the
- * weights or of an adapter with dropout, packed, in bf16, on every layout of four devices.
+ * A model's layers as a loop over their weights laid on one another: loss and gradients are those of the same layers one after the
+ * other, of the weights or of an adapter, packed, in bf16, on layouts of four devices.
  */
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer } from "effect"
 import { parseMesh } from "../../../src/device/mesh.ts"
-import { cardLoopWeights } from "../../../src/device/microBatch.ts"
+import { cardLoopBytes } from "../../../src/device/microBatch.ts"
 import { writeFor } from "../../../src/device/xla/aot/compileFor.ts"
 import { cpuPlugin } from "../../../src/device/xla/plugins.ts"
 import { XlaDevice, type XlaOptions } from "../../../src/device/xla/XlaDevice.ts"
-import { decoderParameters, layerWeights } from "../../../src/models/decoder.ts"
+import { decoderParameters, loopBytes } from "../../../src/models/decoder.ts"
 import { adapterParameters, type LoraSettings } from "../../../src/models/lora.ts"
 import * as Policy from "../../../src/models/Policy.ts"
 import { policyLoss } from "../../../src/models/score.ts"
@@ -87,8 +87,11 @@ describe("layers as a loop", () => {
     assert.isEmpty(slices.filter((line) => !line.includes("tensor<3x128x64xbf16>")))
   })
 
-  it("are taken where their copy has room: 0.5B in bf16 on 80 GB, not 3B, but a quarter of it on each of four", () => {
-    const qwen = (sizes: Partial<typeof tinyConfig>) => layerWeights({ ...config, ...sizes })
+  it("are taken where what is laid on one another has room on 80 GB: 0.5B, 3B over four, not 3B on one", () => {
+    const qwen = (sizes: Partial<typeof tinyConfig>) => ({
+      weights: loopBytes({ ...config, ...sizes }, { bf16: true, frozen: false }),
+      adapter: loopBytes({ ...config, ...sizes }, { bf16: true, frozen: true })
+    })
     const half = qwen({
       hiddenSize: 896,
       intermediateSize: 4864,
@@ -105,13 +108,13 @@ describe("layers as a loop", () => {
       keyValueHeads: 2,
       headSize: 128
     })
-    // Qwen2.5's published counts without embeddings: 0.36B and 2.77B
-    assert.closeTo(half / 1e9, 0.36, 0.005)
-    assert.closeTo(three / 1e9, 2.77, 0.01)
-    const memory = 84.9e9
+    // Qwen2.5's published counts without embeddings: 0.36B and 2.77B; gradients in float32, a base in bfloat16
+    assert.closeTo(half.weights / 4e9, 0.36, 0.005)
+    assert.closeTo(three.adapter / 2e9, 2.77, 0.01)
+    const [one, four] = [cardLoopBytes(84.9e9), cardLoopBytes(84.9e9, 4)]
     assert.deepStrictEqual(
-      [half <= cardLoopWeights(memory, 2), three <= cardLoopWeights(memory, 2), three <= cardLoopWeights(memory, 2, 4)],
-      [true, false, true]
+      [half.weights <= one, half.adapter <= one, three.weights <= one, three.adapter <= one, three.weights <= four],
+      [true, true, false, false, true]
     )
   })
 })
@@ -144,7 +147,7 @@ const step = ({ adapted = false, dtype = "f32", loop, mesh, rowLength }: Trainin
           quick: true,
           dtype,
           ...(mesh === undefined ? {} : { mesh: parseMesh(undefined, mesh) }),
-          ...(loop ? { loopWeights: Number.POSITIVE_INFINITY } : {})
+          ...(loop ? { loopBytes: Number.POSITIVE_INFINITY } : {})
         }),
         NodeServices.layer
       )
