@@ -124,6 +124,8 @@ describe("an invalid experiment", () => {
 describe("from plan to answers", () => {
   it.live("plans, runs, runs nothing again, answers, and rebuilds", () =>
     Effect.gen(function* () {
+      // a second try begins anew
+      rmSync(warehouse, { recursive: true, force: true })
       const here = (...argv: ReadonlyArray<string>) => exp("--warehouse", warehouse, ...argv)
       const before = yield* here("plan", climb)
       assert.match(before.out, /^climb: 4 cells, 9 tasks \(12 unshared\), 0 cached, 9 new\n/)
