@@ -9,6 +9,7 @@ import { afterEach, beforeEach, expect, test } from "vitest"
 import { InstallFailed } from "../../../src/device/xla/install/InstallFailed.ts"
 import { installPlugin } from "../../../src/device/xla/install/installPlugin.ts"
 import { filesOf } from "../../../src/device/xla/install/packageIndex.ts"
+import { unzip } from "../../../src/device/xla/install/unzip.ts"
 import { locatePlugin, type Plugin, pluginFolder } from "../../../src/device/xla/plugins.ts"
 
 /** A zip archive: names, contents, whether deflated. */
@@ -215,6 +216,19 @@ test("an archive that reaches outside its folder, or is damaged, is refused", as
   expect(await one(damaged)).toMatch(/one\/lib\.so of .*one-1\.0/)
   expect(await one(Buffer.from("nothing of the kind"))).toMatch(/is no zip archive/)
   expect(await one(zip([["other", "x"]]))).toMatch(/hold no one\/lib\.so/)
+})
+
+test("a file without content that cannot be made is the archive's failure, as any other, and no error outside of it", async () => {
+  const archive = join(cache, "empty.zip")
+  writeFileSync(
+    archive,
+    zip([
+      ["package/a/", ""],
+      ["package/a", ""]
+    ])
+  )
+  await expect(unzip(archive, join(cache, "unpacked"))).rejects.toThrow(InstallFailed)
+  await expect(unzip(archive, join(cache, "unpacked"))).rejects.toThrow(/package\/a of .*EISDIR/)
 })
 
 test("pages of both forms name their files", () => {

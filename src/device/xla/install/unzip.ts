@@ -1,6 +1,6 @@
 /** Unpacks a wheel, which is a zip archive: stored and deflated files, checked by size and CRC-32, streamed to disk. */
 import { createReadStream, createWriteStream, mkdirSync } from "node:fs"
-import { type FileHandle, open } from "node:fs/promises"
+import { type FileHandle, open, writeFile } from "node:fs/promises"
 import { dirname, join, normalize, sep } from "node:path"
 import { Transform } from "node:stream"
 import { pipeline } from "node:stream/promises"
@@ -94,15 +94,14 @@ export const unzip = async (path: string, folder: string): Promise<void> => {
         }
       })
       const mode = entry.mode === 0 ? 0o644 : entry.mode | 0o600
-      const target = createWriteStream(place, { mode })
-      if (entry.size === 0) {
-        target.end()
-        continue
-      }
-      const source = createReadStream(path, { start, end: start + entry.compressed - 1 })
       try {
-        if (entry.deflated) await pipeline(source, createInflateRaw(), counted, target)
-        else await pipeline(source, counted, target)
+        if (entry.size === 0) await writeFile(place, "", { mode })
+        else {
+          const source = createReadStream(path, { start, end: start + entry.compressed - 1 })
+          const target = createWriteStream(place, { mode })
+          if (entry.deflated) await pipeline(source, createInflateRaw(), counted, target)
+          else await pipeline(source, counted, target)
+        }
       } catch (error) {
         throw new InstallFailed(`${entry.name} of ${path}: ${error instanceof Error ? error.message : error}`)
       }
