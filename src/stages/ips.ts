@@ -18,6 +18,7 @@ import { Checkpoint, LoggedSlates, Policy } from "../artifact/kinds.ts"
 import * as Param from "../dsl/param.ts"
 import * as Stage from "../dsl/Stage.ts"
 import { ips as objective } from "../objectives/ips.ts"
+import { bucketPaddingMetrics } from "./bucketPadding.ts"
 import { evaluated, keptBy, measureOn } from "./ips/measuring.ts"
 import { prepare, propensitiesOf, rowsOf } from "./ips/prepared.ts"
 import { batchReport, batchTotals } from "./ips/report.ts"
@@ -69,7 +70,8 @@ export const ips = Stage.make("ips", {
     ...evaluated,
     "perf/tokens_per_second": "none",
     "perf/step_seconds": "none",
-    "perf/padding": "none"
+    "perf/padding": "none",
+    ...bucketPaddingMetrics
   },
   run: Effect.fn("stage.ips")(function* ({ inputs, outputs, params, seed }) {
     yield* checkOpe("ips", params)

@@ -13,6 +13,7 @@ import type { PromptCompletion } from "../data/records.ts"
 import * as Param from "../dsl/param.ts"
 import * as Stage from "../dsl/Stage.ts"
 import { sft as objective } from "../objectives/sft.ts"
+import { bucketPaddingMetrics } from "./bucketPadding.ts"
 import { fitting, tooLongField } from "./fitting.ts"
 import { developmentRows, keepingFields, openKeeper } from "./keeping.ts"
 import { loraFieldWithDropout, openTrained } from "./lora.ts"
@@ -70,7 +71,8 @@ export const sft = Stage.make("sft", {
     ...evaluated,
     "perf/tokens_per_second": "none",
     "perf/step_seconds": "none",
-    "perf/padding": "none"
+    "perf/padding": "none",
+    ...bucketPaddingMetrics
   },
   run: Effect.fn("stage.sft")(function* ({ inputs, outputs, params, seed }) {
     const policy = yield* openTrained(inputs.policy.dir, params, seed)

@@ -4,8 +4,10 @@
  * equal k steps, a kill and the rest, bit for bit.
  */
 import { Clock, Effect, Option, Schema } from "effect"
+import { Device } from "../device/Device.ts"
 import { Task } from "../dsl/Task.ts"
 import { ModelError, type NonFinite } from "../models/ModelError.ts"
+import { bucketPadding } from "./bucketPadding.ts"
 
 /** A number that training cannot go on with; weights before it are in the last checkpoint. */
 export class NotFinite extends Schema.TaggedError<NotFinite>()("NotFinite", {
@@ -55,6 +57,8 @@ export const runSteps = Effect.fn("steps")(function* <E, R>(options: Steps<E, R>
     yield* options.restore(resumed.value.dir, resumed.value.state)
   }
   yield* task.progress(checkpoint ?? 0, options.total)
+  const device = yield* Effect.serviceOption(Device)
+  const filling = Option.isSome(device) ? Effect.asSome(device.value.stats) : Effect.succeedNone
   const broken = Effect.fnUntraced(function* (step: number, metric: string, value: string) {
     yield* task.event("not-finite", { step, metric, value })
     return yield* new NotFinite({ stage: task.stage, step, metric, value, checkpoint })
@@ -64,7 +68,7 @@ export const runSteps = Effect.fn("steps")(function* <E, R>(options: Steps<E, R>
     if (options.evaluate) yield* task.metrics(k, yield* options.evaluate.measure(k))
   })
   for (let k = checkpoint ?? 0; k < options.total; k++) {
-    const before = yield* Clock.currentTimeNanos
+    const [before, from] = [yield* Clock.currentTimeNanos, yield* filling]
     const { tokens, ...metrics } = yield* options.step(k).pipe(
       // Models notice by themselves, but know neither the stage nor its checkpoints.
       Effect.catchIf(isNonFinite, ({ reason }) => broken(k, reason.what, reason.value))
@@ -75,7 +79,13 @@ export const runSteps = Effect.fn("steps")(function* <E, R>(options: Steps<E, R>
       if (value !== undefined && !Number.isFinite(value)) return yield* broken(k, metric, String(value))
     }
     const rate = tokens === undefined ? {} : { "perf/tokens_per_second": tokens / seconds }
-    yield* task.metrics(k, { ...metrics, ...rate, "perf/step_seconds": seconds })
+    const filled = Option.map(Option.all([from, yield* filling]), ([start, end]) => bucketPadding(start, end))
+    yield* task.metrics(k, {
+      ...metrics,
+      ...Option.getOrElse(filled, () => ({})),
+      ...rate,
+      "perf/step_seconds": seconds
+    })
     yield* task.progress(k + 1, options.total)
     if (every > 0 && (k + 1) % every === 0) yield* measure(k)
     if (k + 1 < options.total && (yield* task.checkpointDue)) {

@@ -3,6 +3,8 @@ import { readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { assert, it } from "@effect/vitest"
 import { Cause, Effect, Exit } from "effect"
+import { Device } from "../../src/device/Device.ts"
+import { OnnxCpu } from "../../src/device/onnx/OnnxCpu.ts"
 import { Task } from "../../src/dsl/Task.ts"
 import { BadRequest, fail, type ModelError, NonFinite } from "../../src/models/ModelError.ts"
 import { runSteps, type Steps } from "../../src/stages/steps.ts"
@@ -56,6 +58,29 @@ it.live("N steps are k steps, an interruption and the rest, whatever k", () =>
       assert.deepStrictEqual(steps, [0, 1, 2, 3, 4, 5, 6, 7, 8])
     }
   })
+)
+
+it.live("says of each step what only filled up, on a device that compiles for sizes", () =>
+  Effect.gen(function* () {
+    const device = yield* Device
+    let wanted = 100
+    let computed = 100
+    const counting = {
+      ...device,
+      stats: Effect.map(device.stats, (stats) => ({ ...stats, tokenElements: { wanted, computed } }))
+    }
+    // 5 of 10 more elements are asked for, 5 of 20, and none
+    const step = (k: number) =>
+      Effect.sync(() => {
+        if (k < 2) [wanted, computed] = [wanted + 5, computed + 10 * (k + 1)]
+        return { loss: 1 }
+      })
+    const { said } = yield* run({ ...model().steps, total: 3, step }).pipe(Effect.provideService(Device, counting))
+    assert.deepStrictEqual(
+      said.metrics.map(({ values }) => values["perf/bucket_padding/tokens"]),
+      [0.5, 0.75, undefined]
+    )
+  }).pipe(Effect.provide(OnnxCpu.layer({ threads: 1 })), Effect.scoped)
 )
 
 it.live("journals every step's metrics with its rates, and says how far it is", () =>
