@@ -120,12 +120,12 @@ const attentionFlop = ({ heads, headSize, layers }: DecoderConfig, rows: number,
   4 * rows * heads * headSize * layers * pairs
 
 /** Forward and backward pass of a batch, its derivatives as outputs. */
-const trainingProgram = (config: DecoderConfig, batch: number, time: number, loop = false): Program => {
+const trainingProgram = (config: DecoderConfig, batch: number, time: number): Program => {
   const table = decoderParameters(config)
   const parameters = parameterInputs(table)
   const ids = input("ids", "i32", ["batch", "time"])
   const targets = input("targets", "i32", ["batch", "time"])
-  const states = hidden(config, parameters, ids, { loop })
+  const states = hidden(config, parameters, ids)
   const { logprob } = linearLogprobs(flatten(states, 0, 1), headWeight(config, parameters), flatten(targets))
   const loss = neg(reduceMean(logprob))
   const by = gradient(loss, parameters.all)
@@ -250,7 +250,7 @@ const generating = (prompts: number, samples: number, prompt: number, tokens: nu
   }).pipe(Effect.orDie, Effect.provide(NodeFileSystem.layer))
 
 /** The program of the work of this name. */
-export const train17m = (loop = false): Program => trainingProgram(small, 8, 256, loop)
+export const train17m = (): Program => trainingProgram(small, 8, 256)
 
 export const works: ReadonlyArray<Work> = [
   { name: "train17m", steps: 7, prepare: training(small, 8, 256) },

@@ -6,6 +6,24 @@ import { writeSync } from "node:fs"
 import { relative } from "node:path"
 import type { Reporter, TestModule } from "vitest/node"
 
+/** What is asked of a test file that ran: vitest's `TestModule`, as far as it matters here. */
+export interface Ran {
+  readonly moduleId: string
+  readonly state: () => string
+  readonly errors: () => ReadonlyArray<unknown>
+  readonly children: {
+    readonly allTests: () => Iterable<{
+      readonly fullName: string
+      readonly result: () => {
+        readonly state: "passed" | "failed" | "skipped" | "pending"
+        readonly errors?: ReadonlyArray<unknown> | undefined
+      }
+      readonly diagnostic: () => { readonly flaky: boolean } | undefined
+    }>
+    readonly allSuites: () => Iterable<{ readonly fullName: string; readonly errors: () => ReadonlyArray<unknown> }>
+  }
+}
+
 /** The first line of what was thrown, whatever that is. */
 const firstLine = (thrown: unknown): string => {
   const message = typeof thrown === "object" && thrown !== null && "message" in thrown ? thrown.message : thrown
@@ -16,7 +34,7 @@ const firstLine = (thrown: unknown): string => {
  * Tests by result; a module that could not even be loaded counts as one failure, as do a hook that failed and an error outside
  * any test.
  */
-export const tally = (modules: ReadonlyArray<TestModule>, errors: ReadonlyArray<unknown>) => {
+export const tally = (modules: ReadonlyArray<Ran>, errors: ReadonlyArray<unknown>) => {
   const n = { passed: 0, failed: errors.length, skipped: 0 }
   const said = errors.map((error) => `failed: outside any test: ${firstLine(error)}`)
   for (const module of modules) {
